@@ -1,0 +1,19 @@
+# Imported targets for everything that is not ours. Each message names the Debian package.
+find_package(LibTorch 2.11 MODULE REQUIRED)
+find_package(FFTW3 MODULE REQUIRED)
+find_package(HDF5 1.10 REQUIRED COMPONENTS C)        # libhdf5-dev
+find_package(ISMRMRD REQUIRED)                       # libismrmrd-dev
+find_package(pugixml REQUIRED)                       # libpugixml-dev
+find_package(PNG REQUIRED)                           # libpng-dev
+find_package(NIFTI2 MODULE REQUIRED)                    # libnifti2-dev
+find_package(nlohmann_json 3.11 REQUIRED)            # nlohmann-json3-dev
+find_package(tomlplusplus REQUIRED)                  # libtomlplusplus-dev
+find_package(CLI11 2.1 REQUIRED)                     # libcli11-dev
+find_package(hwy REQUIRED)                           # libhwy-dev
+if(MONARCH_TESTS)
+  find_package(Catch2 2.13 REQUIRED)                 # catch2
+endif()
+find_program(MONARCH_BART bart)
+if(MONARCH_WITH_CUDA)
+  include(Cuda)
+endif()

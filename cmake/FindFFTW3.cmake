@@ -1,0 +1,16 @@
+# FFTW3::float, FFTW3::double — the single- and double-precision libraries (Debian ships no CMake package).
+find_path(FFTW3_INCLUDE_DIR fftw3.h)
+find_library(FFTW3_LIBRARY fftw3)
+find_library(FFTW3F_LIBRARY fftw3f)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(FFTW3 REQUIRED_VARS FFTW3_LIBRARY FFTW3F_LIBRARY FFTW3_INCLUDE_DIR
+  REASON_FAILURE_MESSAGE "apt-get install libfftw3-dev")
+if(FFTW3_FOUND AND NOT TARGET FFTW3::float)
+  foreach(precision IN ITEMS float double)
+    add_library(FFTW3::${precision} UNKNOWN IMPORTED)
+    set_target_properties(FFTW3::${precision} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${FFTW3_INCLUDE_DIR})
+  endforeach()
+  set_target_properties(FFTW3::float PROPERTIES IMPORTED_LOCATION ${FFTW3F_LIBRARY})
+  set_target_properties(FFTW3::double PROPERTIES IMPORTED_LOCATION ${FFTW3_LIBRARY})
+endif()
+mark_as_advanced(FFTW3_INCLUDE_DIR FFTW3_LIBRARY FFTW3F_LIBRARY)

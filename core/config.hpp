@@ -1,0 +1,52 @@
+#pragma once
+// Strict configuration files: a key that nothing reads stops the run.
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace monarch {
+
+/// A TOML file whose every key must be read.
+///
+///   auto config = Config::load("recon.toml");
+///   options.lambda = config.number("recon.lambda", options.lambda);
+///   config.finish();   // "recon.toml:4: nothing reads 'recon.lamda'; did you mean 'recon.lambda'?"
+///
+/// Keys are dotted paths. A getter with a default returns it where the key is absent; one without throws
+/// ConfigError. A value of another type throws ConfigError naming file, line, key, expected and found type.
+class Config {
+ public:
+  static Config load(const std::filesystem::path& path);
+  static Config parse(const std::string& text, const std::string& name = "config");
+  ~Config();
+  Config(Config&&) noexcept;
+  Config& operator=(Config&&) noexcept;
+
+  bool has(const std::string& key) const;
+  double number(const std::string& key) const;
+  double number(const std::string& key, double fallback) const;
+  int64_t integer(const std::string& key) const;
+  int64_t integer(const std::string& key, int64_t fallback) const;
+  bool boolean(const std::string& key, bool fallback) const;
+  std::string text(const std::string& key) const;
+  std::string text(const std::string& key, const std::string& fallback) const;
+  std::vector<double> numbers(const std::string& key, const std::vector<double>& fallback) const;
+  std::vector<std::string> texts(const std::string& key, const std::vector<std::string>& fallback) const;
+
+  /// Throws ConfigError when the file holds a key that no getter asked for.
+  void finish() const;
+
+  /// What was read, with the values that took effect (defaults included), as key -> JSON text.
+  const std::map<std::string, std::string>& effective() const;
+
+ private:
+  struct State;
+  explicit Config(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace monarch

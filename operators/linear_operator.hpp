@@ -1,0 +1,71 @@
+#pragma once
+// The linear operator: the one abstraction that transforms, encoding models and solvers share.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace monarch::operators {
+
+/// Shape, element type and device of the vectors on one side of an operator.
+struct Space {
+  std::vector<int64_t> shape;
+  at::ScalarType dtype = at::kComplexFloat;
+  at::Device device = at::kCPU;
+
+  bool operator==(const Space&) const = default;
+  int64_t numel() const;
+  /// "complex64 [8, 256, 256] on cpu".
+  std::string text() const;
+};
+
+/// Over which numbers an operator is linear. `real`: A(ax + by) = aAx + bAy for real a, b only (taking a real
+/// part, say); its adjoint is the one of the real inner product Re<x, y>.
+enum class Field { complex, real };
+
+/// A linear map A between two spaces, with its adjoint A^H and normal operator A^H A.
+///
+/// Trailing dimensions of the argument must equal the space exactly; leading ones are batch dimensions. The public
+/// functions check rank, extents, dtype and device and then call do_apply and its kin with exactly one batch
+/// dimension in front. They are differentiable: gradients flow through A^H (and on, for higher orders).
+/// Operators are immutable and hold no scratch, so one operator may serve many threads.
+/// Throws ShapeError and DtypeError, naming the operator, what it expects and what it got.
+class LinearOperator {
+ public:
+  virtual ~LinearOperator() = default;
+
+  /// y = A x. Shapes: [..., domain] -> [..., codomain].
+  at::Tensor apply(const at::Tensor& x) const;
+  /// x = A^H y. Shapes: [..., codomain] -> [..., domain].
+  at::Tensor adjoint(const at::Tensor& y) const;
+  /// A^H A x. Shapes: [..., domain] -> [..., domain].
+  at::Tensor normal(const at::Tensor& x) const;
+
+  const Space& domain() const { return domain_; }
+  const Space& codomain() const { return codomain_; }
+  Field field() const { return field_; }
+  /// One line: name, parameters, shapes. Used in every error message.
+  virtual std::string describe() const = 0;
+
+ protected:
+  LinearOperator(Space domain, Space codomain, Field field = Field::complex);
+
+  /// x: [batch, domain], any strides. Returns [batch, codomain]. Never changes x.
+  virtual at::Tensor do_apply(const at::Tensor& x) const = 0;
+  /// y: [batch, codomain], any strides. Returns [batch, domain]. Never changes y.
+  virtual at::Tensor do_adjoint(const at::Tensor& y) const = 0;
+  /// x: [batch, domain]. Override where A^H A is cheaper than its two halves; the contract suite compares.
+  virtual at::Tensor do_normal(const at::Tensor& x) const;
+
+ private:
+  Space domain_;
+  Space codomain_;
+  Field field_;
+};
+
+using OperatorPtr = std::shared_ptr<const LinearOperator>;
+
+}  // namespace monarch::operators
