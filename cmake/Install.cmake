@@ -1,1 +1,21 @@
+# `cmake --install` gives bin/monarch, the libraries, the headers as <monarch/...>, and find_package(monarch).
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+get_property(_libraries GLOBAL PROPERTY MONARCH_LIBRARIES)
+foreach(name IN LISTS _libraries)
+  install(TARGETS monarch_${name} EXPORT monarchTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${name}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/monarch/${name}
+    FILES_MATCHING PATTERN "*.hpp")
+endforeach()
+install(TARGETS monarch RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set_target_properties(monarch PROPERTIES INSTALL_RPATH "${LibTorch_ROOT}/lib")
 
+set(_package ${CMAKE_INSTALL_LIBDIR}/cmake/monarch)
+install(EXPORT monarchTargets NAMESPACE monarch:: DESTINATION ${_package})
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/monarchConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/monarchConfig.cmake INSTALL_DESTINATION ${_package})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/monarchConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/monarchConfig.cmake ${PROJECT_BINARY_DIR}/monarchConfigVersion.cmake
+  ${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake ${PROJECT_SOURCE_DIR}/cmake/FindFFTW3.cmake
+  ${PROJECT_SOURCE_DIR}/cmake/FindNIFTI2.cmake DESTINATION ${_package})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -39,14 +39,11 @@ extern "C" void remove_staging_and_die(int signal_number) {
 }
 
 void install_handlers() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-      struct sigaction present {};
-      sigaction(number, nullptr, &present);
-      if (present.sa_handler == SIG_DFL) signal(number, remove_staging_and_die);
-    }
-  });
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction present {};
+    sigaction(number, nullptr, &present);
+    if (present.sa_handler == SIG_DFL) signal(number, remove_staging_and_die);
+  }
 }
 
 void sync_file(const fs::path& path) {

@@ -30,8 +30,15 @@ std::string cpu_model() {
 std::string shell_word(const std::string& word) {
   if (!word.empty() && word.find_first_of(" \t\n'\"\\$*?[]<>|&;()") == std::string::npos) return word;
   std::string quoted = "'";
-  for (const char letter : word) quoted += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
-  return quoted + "'";
+  for (const char letter : word) {
+    if (letter == '\'') {
+      quoted.append("'\\''");
+    } else {
+      quoted.push_back(letter);
+    }
+  }
+  quoted.push_back('\'');
+  return quoted;
 }
 
 }  // namespace

@@ -1,0 +1,33 @@
+# CUDA language and toolkit, and LibTorch::CUDA. Included only when MONARCH_WITH_CUDA is on.
+if(CMAKE_VERSION VERSION_LESS 3.28)
+  message(FATAL_ERROR "CUDA needs CMake >= 3.28 for C++20; this is ${CMAKE_VERSION}. scripts/setup puts a newer one into .deps/venv/bin")
+endif()
+if(NOT CMAKE_CUDA_COMPILER)
+  find_program(MONARCH_NVCC nvcc HINTS /usr/local/cuda/bin $ENV{CUDA_HOME}/bin REQUIRED)
+  set(CMAKE_CUDA_COMPILER ${MONARCH_NVCC})
+endif()
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES ${MONARCH_CUDA_ARCHITECTURES})
+endif()
+enable_language(CUDA)
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fPIC>)
+find_package(CUDAToolkit 12.8 REQUIRED)
+
+find_library(LibTorch_TORCH_CUDA_LIBRARY torch_cuda HINTS ${LibTorch_ROOT}/lib NO_DEFAULT_PATH REQUIRED)
+find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda HINTS ${LibTorch_ROOT}/lib NO_DEFAULT_PATH REQUIRED)
+mark_as_advanced(LibTorch_TORCH_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY)
+if(NOT TARGET LibTorch::CUDA)
+  add_library(LibTorch::c10_cuda SHARED IMPORTED)
+  set_target_properties(LibTorch::c10_cuda PROPERTIES IMPORTED_LOCATION ${LibTorch_C10_CUDA_LIBRARY})
+  add_library(LibTorch::CUDA INTERFACE IMPORTED)
+  # libtorch_cuda registers its kernels when it is loaded: the linker must not drop it as unused.
+  target_link_libraries(LibTorch::CUDA INTERFACE LibTorch::LibTorch LibTorch::c10_cuda CUDA::cudart
+    "-Wl,--no-as-needed,${LibTorch_TORCH_CUDA_LIBRARY},--as-needed")
+  # The wheel's CUDA libraries are packages of their own beside it; the linker has to see them.
+  file(GLOB _nvidia_folders ${LibTorch_ROOT}/../nvidia/*/lib)
+  foreach(folder IN LISTS _nvidia_folders)
+    target_link_options(LibTorch::CUDA INTERFACE -Wl,-rpath-link,${folder})
+  endforeach()
+endif()
