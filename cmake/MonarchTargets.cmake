@@ -4,7 +4,9 @@
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include/monarch)
 
 # ATen/ATen.h costs 16 s a file: it is compiled once, and every target reuses it.
-file(WRITE ${PROJECT_BINARY_DIR}/pch/pch.cpp "")
+if(NOT EXISTS ${PROJECT_BINARY_DIR}/pch/pch.cpp)
+  file(WRITE ${PROJECT_BINARY_DIR}/pch/pch.cpp "")
+endif()
 add_library(monarch_pch OBJECT EXCLUDE_FROM_ALL ${PROJECT_BINARY_DIR}/pch/pch.cpp)
 target_link_libraries(monarch_pch PRIVATE LibTorch::LibTorch)
 target_precompile_headers(monarch_pch PRIVATE <ATen/ATen.h> <algorithm> <array> <complex> <cstdint>

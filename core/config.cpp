@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
@@ -27,8 +27,8 @@ struct Config::State {
   [[noreturn]] void wrong_type(const std::string& key, const toml::node& node, const char* expected) const {
     std::ostringstream found;
     found << node.type();
-    fail<ConfigError>(fmt::format("{}:{}: '{}' must be {}, found {}", name, node.source().begin.line, key, expected,
-                                  found.str()));
+    fail<ConfigError>(
+        fmt::format("{}:{}: '{}' must be {}, found {}", name, node.source().begin.line, key, expected, found.str()));
   }
 
   [[noreturn]] void missing(const std::string& key) const {
@@ -109,13 +109,15 @@ Config Config::parse(const std::string& text, const std::string& name) {
   try {
     state->table = toml::parse(text);
   } catch (const toml::parse_error& error) {
-    fail<ConfigError>(fmt::format("{}:{}: not valid TOML: {}", name, error.source().begin.line,
-                                  std::string(error.description())));
+    fail<ConfigError>(
+        fmt::format("{}:{}: not valid TOML: {}", name, error.source().begin.line, std::string(error.description())));
   }
   return Config(std::move(state));
 }
 
-bool Config::has(const std::string& key) const { return state_->find(key) != nullptr; }
+bool Config::has(const std::string& key) const {
+  return state_->find(key) != nullptr;
+}
 double Config::number(const std::string& key) const {
   return state_->get<double>(key, "a number", std::nullopt, as_number);
 }
@@ -158,6 +160,8 @@ void Config::finish() const {
   }
 }
 
-const std::map<std::string, std::string>& Config::effective() const { return state_->effective; }
+const std::map<std::string, std::string>& Config::effective() const {
+  return state_->effective;
+}
 
 }  // namespace monarch

@@ -28,15 +28,25 @@ class Error : public std::runtime_error {
 };
 
 /// A tensor has another rank or extent than the operation expects.
-struct ShapeError final : Error { using Error::Error; };
+struct ShapeError final : Error {
+  using Error::Error;
+};
 /// A tensor has another element type or lies on another device than the operation expects.
-struct DtypeError final : Error { using Error::Error; };
+struct DtypeError final : Error {
+  using Error::Error;
+};
 /// An option, a config file or a combination of them makes no sense.
-struct ConfigError final : Error { using Error::Error; };
+struct ConfigError final : Error {
+  using Error::Error;
+};
 /// A file (or a stream) does not hold what its format promises. The program exits with code 3.
-struct DataError final : Error { using Error::Error; };
+struct DataError final : Error {
+  using Error::Error;
+};
 /// A library or a device below us failed, or is not there.
-struct BackendError final : Error { using Error::Error; };
+struct BackendError final : Error {
+  using Error::Error;
+};
 
 /// Throws E with a message, a hint (may be empty) and the caller's place.
 template <std::derived_from<Error> E>
@@ -50,7 +60,8 @@ template <std::derived_from<Error> E>
 template <std::derived_from<Error> E, class Message>
 void check(bool ok, Message&& message, const std::string& hint = {},
            std::source_location where = std::source_location::current()) {
-  if (ok) [[likely]] return;
+  if (ok) [[likely]]
+    return;
   if constexpr (std::invocable<Message>) {
     throw E(std::forward<Message>(message)(), hint, where);
   } else {

@@ -52,7 +52,9 @@ void sync_file(const fs::path& path) {
   const int result = fsync(file);
   const int code = errno;
   close(file);
-  check<DataError>(result == 0, [&] { return fmt::format("{}: cannot be written to disk: {}", path.string(), std::strerror(code)); });
+  check<DataError>(result == 0, [&] {
+    return fmt::format("{}: cannot be written to disk: {}", path.string(), std::strerror(code));
+  });
 }
 
 }  // namespace
@@ -60,16 +62,22 @@ void sync_file(const fs::path& path) {
 OutputFolder::OutputFolder(fs::path destination) : destination_(std::move(destination)) {
   if (destination_.filename().empty()) destination_ = destination_.parent_path();
   std::error_code error;
-  check<DataError>(!fs::exists(destination_, error) || fs::is_directory(destination_, error),
-                   [&] { return fmt::format("{}: output folder expected, found a file of that name", destination_.string()); },
-                   "choose another folder with --out");
+  check<DataError>(
+      !fs::exists(destination_, error) || fs::is_directory(destination_, error),
+      [&] { return fmt::format("{}: output folder expected, found a file of that name", destination_.string()); },
+      "choose another folder with --out");
   made_destination_ = fs::create_directories(destination_, error);
-  check<DataError>(!error, [&] { return fmt::format("{}: cannot make the output folder: {}", destination_.string(), error.message()); },
-                   "choose a folder that you may write to");
+  check<DataError>(
+      !error,
+      [&] { return fmt::format("{}: cannot make the output folder: {}", destination_.string(), error.message()); },
+      "choose a folder that you may write to");
   std::string name = (destination_ / ".monarch-XXXXXX").string();
-  check<DataError>(mkdtemp(name.data()) != nullptr,
-                   [&] { return fmt::format("{}: cannot write into the output folder: {}", destination_.string(), std::strerror(errno)); },
-                   "choose a folder that you may write to");
+  check<DataError>(
+      mkdtemp(name.data()) != nullptr,
+      [&] {
+        return fmt::format("{}: cannot write into the output folder: {}", destination_.string(), std::strerror(errno));
+      },
+      "choose a folder that you may write to");
   staging_ = name;
   install_handlers();
   const std::lock_guard lock(registry_mutex);
@@ -100,7 +108,8 @@ void OutputFolder::commit() {
     std::error_code error;
     fs::create_directories(target.parent_path(), error);
     if (!error) fs::rename(staging_ / name, target, error);
-    check<DataError>(!error, [&] { return fmt::format("{}: cannot be written: {}", target.string(), error.message()); });
+    check<DataError>(!error,
+                     [&] { return fmt::format("{}: cannot be written: {}", target.string(), error.message()); });
   }
   names_.clear();
 }
@@ -108,7 +117,8 @@ void OutputFolder::commit() {
 void write_file_atomically(const fs::path& path, std::string_view content) {
   std::string name = path.string() + ".XXXXXX";
   const int file = mkstemp(name.data());
-  check<DataError>(file >= 0, [&] { return fmt::format("{}: cannot be written: {}", path.string(), std::strerror(errno)); });
+  check<DataError>(file >= 0,
+                   [&] { return fmt::format("{}: cannot be written: {}", path.string(), std::strerror(errno)); });
   size_t written = 0;
   int code = 0;
   while (written < content.size() && code == 0) {

@@ -34,13 +34,25 @@ void write(Level level, const char* prefix, const char* colour, const std::strin
 
 }  // namespace
 
-void set_level(Level level) { threshold = level; }
-Level level() { return threshold; }
+void set_level(Level level) {
+  threshold = level;
+}
+Level level() {
+  return threshold;
+}
 
-void debug(const std::string& text) { write(Level::debug, "debug: ", "\033[2m", text); }
-void info(const std::string& text) { write(Level::info, "", "", text); }
-void warning(const std::string& text) { write(Level::warning, "warning: ", "\033[33m", text); }
-void error(const std::string& text) { write(Level::error, "error: ", "\033[31m", text); }
+void debug(const std::string& text) {
+  write(Level::debug, "debug: ", "\033[2m", text);
+}
+void info(const std::string& text) {
+  write(Level::info, "", "", text);
+}
+void warning(const std::string& text) {
+  write(Level::warning, "warning: ", "\033[33m", text);
+}
+void error(const std::string& text) {
+  write(Level::error, "error: ", "\033[31m", text);
+}
 
 void warning_once(const std::string& text) {
   static std::mutex mutex;

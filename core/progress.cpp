@@ -32,12 +32,16 @@ int terminal_width() {
   return 80;
 }
 
-void clear_line() { std::fputs("\r\033[K", stderr); }
+void clear_line() {
+  std::fputs("\r\033[K", stderr);
+}
 
 }  // namespace
 
 Progress::Progress(std::string title, int64_t total)
-    : title_(std::move(title)), total_(std::max<int64_t>(total, 1)), start_(std::chrono::steady_clock::now()),
+    : title_(std::move(title)),
+      total_(std::max<int64_t>(total, 1)),
+      start_(std::chrono::steady_clock::now()),
       last_draw_(start_) {
   active_ = enabled && !in_use.exchange(true);
   if (active_ && on_terminal()) log::set_line_guard(clear_line, nullptr);
@@ -71,14 +75,15 @@ void Progress::note(const std::string& text) {
   note_ = text;
 }
 
-void Progress::enable(bool on) { enabled = on; }
+void Progress::enable(bool on) {
+  enabled = on;
+}
 
 void Progress::draw(bool last) {
   const double elapsed = Seconds(std::chrono::steady_clock::now() - start_).count();
   const double fraction = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
   const double left = fraction > 0 ? elapsed * (1 - fraction) / fraction : 0;
-  const std::string times = last ? duration_text(elapsed)
-                                 : fmt::format("{} left", duration_text(left));
+  const std::string times = last ? duration_text(elapsed) : fmt::format("{} left", duration_text(left));
   const std::string tail = fmt::format(" {}/{}  {}{}{}", done_, total_, times, note_.empty() ? "" : "  ", note_);
   if (on_terminal()) {
     const int width = std::clamp(terminal_width() - static_cast<int>(title_.size() + tail.size()) - 8, 0, 40);

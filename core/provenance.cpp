@@ -43,8 +43,12 @@ std::string shell_word(const std::string& word) {
 
 }  // namespace
 
-std::string version() { return MONARCH_VERSION; }
-std::string revision() { return MONARCH_REVISION; }
+std::string version() {
+  return MONARCH_VERSION;
+}
+std::string revision() {
+  return MONARCH_REVISION;
+}
 
 void set_command_line(int count, const char* const* words) {
   command_line().clear();
@@ -70,6 +74,8 @@ std::map<std::string, std::string> provenance() {
           {"time_utc", time_text}};
 }
 
-std::string text_hash(const std::string& text) { return c10::sha1(text).str(); }
+std::string text_hash(const std::string& text) {
+  return c10::sha1(text).str();
+}
 
 }  // namespace monarch

@@ -43,7 +43,9 @@ double Rng::uniform() {
   return static_cast<double>(high * 67108864 + low) / 9007199254740992.0;
 }
 
-int64_t Rng::below(int64_t bound) { return static_cast<int64_t>(uniform() * static_cast<double>(bound)); }
+int64_t Rng::below(int64_t bound) {
+  return static_cast<int64_t>(uniform() * static_cast<double>(bound));
+}
 
 double Rng::normal() {
   const double radius = std::sqrt(-2 * std::log1p(-uniform()));

@@ -22,6 +22,9 @@ struct Space {
   std::string text() const;
 };
 
+/// NumPy's name of an element type: "complex64", "float32", "bool".
+std::string dtype_text(at::ScalarType dtype);
+
 /// Over which numbers an operator is linear. `real`: A(ax + by) = aAx + bAy for real a, b only (taking a real
 /// part, say); its adjoint is the one of the real inner product Re<x, y>.
 enum class Field { complex, real };
@@ -30,10 +33,11 @@ enum class Field { complex, real };
 ///
 /// Trailing dimensions of the argument must equal the space exactly; leading ones are batch dimensions. The public
 /// functions check rank, extents, dtype and device and then call do_apply and its kin with exactly one batch
-/// dimension in front. They are differentiable: gradients flow through A^H (and on, for higher orders).
+/// dimension in front. They are differentiable: gradients flow through A^H (and on, for higher orders). The gradient's
+/// graph keeps an operator alive that a shared_ptr owns; one on the stack must outlive it.
 /// Operators are immutable and hold no scratch, so one operator may serve many threads.
 /// Throws ShapeError and DtypeError, naming the operator, what it expects and what it got.
-class LinearOperator {
+class LinearOperator : public std::enable_shared_from_this<LinearOperator> {
  public:
   virtual ~LinearOperator() = default;
 
@@ -51,16 +55,33 @@ class LinearOperator {
   virtual std::string describe() const = 0;
 
  protected:
+  /// Throws ShapeError for an extent below 1.
   LinearOperator(Space domain, Space codomain, Field field = Field::complex);
 
-  /// x: [batch, domain], any strides. Returns [batch, codomain]. Never changes x.
+  /// x: [batch, domain], any strides, no lazy conjugation, batch >= 1. Returns [batch, codomain], which may be x
+  /// itself. Never changes x.
   virtual at::Tensor do_apply(const at::Tensor& x) const = 0;
-  /// y: [batch, codomain], any strides. Returns [batch, domain]. Never changes y.
+  /// y: [batch, codomain], likewise. Returns [batch, domain]. Never changes y.
   virtual at::Tensor do_adjoint(const at::Tensor& y) const = 0;
   /// x: [batch, domain]. Override where A^H A is cheaper than its two halves; the contract suite compares.
   virtual at::Tensor do_normal(const at::Tensor& x) const;
 
  private:
+  enum class Action { apply, adjoint, normal };
+  struct Holder;
+  struct Differentiable;
+  /// Expires with the operator; copies of an operator get one of their own.
+  struct Life {
+    Life() = default;
+    Life(const Life&) {}
+    Life& operator=(const Life&) { return *this; }
+    std::shared_ptr<const char> token = std::make_shared<const char>();
+  };
+
+  at::Tensor run(Action action, const at::Tensor& x) const;
+  at::Tensor run_checked(Action action, const at::Tensor& x) const;
+
+  Life life_;
   Space domain_;
   Space codomain_;
   Field field_;

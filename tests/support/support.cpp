@@ -66,6 +66,10 @@ TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(path_, ignored);
 }
 
+void write_text(const fs::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
 CommandResult run_command(const std::string& command) {
   const TemporaryFolder folder;
   const auto out = (folder / "out").string(), err = (folder / "err").string();

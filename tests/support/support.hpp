@@ -37,6 +37,9 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
+/// Writes a small file.
+void write_text(const std::filesystem::path& path, const std::string& text);
+
 /// Outcome of a shell command.
 struct CommandResult {
   int exit_code = -1;  ///< 128 + signal when a signal ended it

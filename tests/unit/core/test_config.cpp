@@ -4,9 +4,9 @@
 #include "monarch/core/error.hpp"
 #include "support/support.hpp"
 
+using Catch::Matchers::Contains;
 using monarch::Config;
 using monarch::ConfigError;
-using Catch::Matchers::Contains;
 
 namespace {
 const char* text = R"(title = "brain"

@@ -27,10 +27,14 @@ TEST_CASE("the closest match tolerates a typing error and nothing wilder") {
 
 TEST_CASE("a failed check throws message hint and place; a passed one evaluates nothing") {
   bool evaluated = false;
-  check<DataError>(true, [&] { evaluated = true; return std::string("never"); });
+  check<DataError>(true, [&] {
+    evaluated = true;
+    return std::string("never");
+  });
   REQUIRE_FALSE(evaluated);
   try {
-    check<DataError>(false, [] { return std::string("scan.h5: broken"); }, "mend it");
+    check<DataError>(
+        false, [] { return std::string("scan.h5: broken"); }, "mend it");
     FAIL("nothing was thrown");
   } catch (const Error& error) {
     REQUIRE(error.message() == "scan.h5: broken");

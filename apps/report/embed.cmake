@@ -1,0 +1,17 @@
+# cmake -DOUTPUT=assets.cpp -DFOLDER=... -P embed.cmake: the page's files as C++ string constants.
+set(text "// Made by embed.cmake from the files of the page.\n#include \"apps/report/assets.hpp\"\n\n")
+string(APPEND text "namespace monarch::report::assets {\n\n")
+foreach(kind IN ITEMS html css js)
+  file(READ ${FOLDER}/report.${kind} content)
+  string(LENGTH "${content}" length)
+  string(APPEND text "const std::string_view ${kind} =")
+  set(at 0)
+  while(at LESS length)  # compilers limit the length of one literal
+    string(SUBSTRING "${content}" ${at} 8000 piece)
+    string(APPEND text "\n    R\"__page__(${piece})__page__\"")
+    math(EXPR at "${at} + 8000")
+  endwhile()
+  string(APPEND text ";\n\n")
+endforeach()
+string(APPEND text "}  // namespace monarch::report::assets\n")
+file(WRITE ${OUTPUT} "${text}")

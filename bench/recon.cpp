@@ -1,0 +1,363 @@
+#include "recon.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "monarch/core/error.hpp"
+#include "monarch/core/files.hpp"
+#include "monarch/core/log.hpp"
+#include "monarch/core/progress.hpp"
+#include "monarch/core/provenance.hpp"
+#include "monarch/data/scan.hpp"
+#include "monarch/mri/espirit.hpp"
+#include "monarch/mri/iterative.hpp"
+#include "monarch/mri/resize.hpp"
+#include "process.hpp"
+#include "recon_data.hpp"
+#include "recon_report.hpp"
+#include "sigpy_script.hpp"
+
+namespace fs = std::filesystem;
+
+namespace monarch::bench {
+namespace {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (fs::temp_directory_path() / "monarch-bench-XXXXXX").string();
+    check<BackendError>(mkdtemp(pattern.data()) != nullptr, "cannot make a folder in " + fs::temp_directory_path().string());
+    path_ = pattern;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string joined(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, " ")); }
+
+// The number after "Total Time: " of `bart -d5`.
+std::optional<double> stated_seconds(const std::string& output) {
+  const std::string key = "Total Time: ";
+  const size_t at = output.rfind(key);
+  if (at == std::string::npos) return std::nullopt;
+  return std::strtod(output.c_str() + at + key.size(), nullptr);
+}
+
+class Benchmark {
+ public:
+  explicit Benchmark(const ReconBenchmarkOptions& options) : options_(options) { find_peers(); }
+
+  ReconReport run() {
+    scans_ = make_scans(folder_.path(), has_bart_);
+    Progress progress("benchmark", static_cast<int64_t>(options_.threads.size()) * 7);
+    for (const int threads : options_.threads) {
+      at::set_num_threads(threads);
+      for (const auto& scan : scans_) cg_sense(scan, threads), progress.advance();
+      for (const auto& scan : scans_) l1_wavelet(scan, threads), progress.advance();
+      espirit(threads), progress.advance();
+      scan_file(threads), progress.advance();
+      processes(threads), progress.advance();
+    }
+    return std::move(report_);
+  }
+
+ private:
+  void find_peers() {
+    report_.machine = provenance();
+    report_.machine["cores"] = std::to_string(at::get_num_threads());
+    const char* policy = std::getenv("OMP_WAIT_POLICY");
+    report_.machine["OMP_WAIT_POLICY"] = policy ? policy : "";
+    has_bart_ = !find_program("bart").empty();
+    if (has_bart_) {
+      report_.versions["bart"] = first_line(run_child({"bart", "version"}, folder_.path()).output);
+    } else {
+      report_.missing.push_back("bart is not on PATH: all comparisons with BART, and its phantom (ours is used)");
+    }
+    for (const std::string& python : {options_.sigpy_python, std::string(".deps/peers/bin/python"), std::string("python3")}) {
+      if (python.empty()) continue;
+      const std::string path = find_program(python);
+      if (path.empty()) continue;
+      const std::string program = path.front() == '/' ? path : (fs::current_path() / path).string();
+      const auto asked = run_child({program, "-c", "import sigpy; print('sigpy', sigpy.__version__)"}, folder_.path());
+      if (asked.exit_code != 0) continue;
+      sigpy_python_ = program;
+      report_.versions["sigpy"] = first_line(asked.output);
+      break;
+    }
+    if (sigpy_python_.empty()) {
+      report_.missing.push_back("no Python that imports sigpy (--sigpy-python, .deps/peers/bin/python, python3): SigPy");
+    }
+    has_ismrmrd_ = !find_program("ismrmrd_generate_cartesian_shepp_logan").empty() &&
+                   !find_program("ismrmrd_recon_cartesian_2d").empty();
+    if (!has_ismrmrd_) report_.missing.push_back("ISMRMRD's tools are not on PATH: scan file to RSS image");
+  }
+
+  static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+  // Times our work and the peers' runs in turn, so that a busy moment of the machine hits all of them.
+  void alternate(JobResult& job, const std::function<void()>& ours, const std::vector<std::function<void()>>& peers) {
+    std::vector<double> times;
+    job.first_seconds = seconds_of(ours);
+    for (int repeat = 0; repeat < options_.repeats; ++repeat) {
+      times.push_back(seconds_of(ours));
+      for (const auto& peer : peers) peer();
+    }
+    job.seconds = median(times);
+  }
+
+  // A peer that is a command: returns the function that runs and times it once. `result` gets medians in finish().
+  struct CommandTimes {
+    std::vector<double> process, solver;
+    void finish(PeerResult& result) const {
+      if (!process.empty()) result.process_seconds = median(process);
+      if (!solver.empty() && solver.size() == process.size()) result.solver_seconds = median(solver);
+    }
+  };
+  std::function<void()> timed_command(const std::vector<std::string>& words, int threads, CommandTimes& times) {
+    return [this, words, threads, &times] {
+      const auto child = run_child(words, folder_.path(), thread_environment(threads));
+      check<BackendError>(child.exit_code == 0, [&] {
+        return fmt::format("'{}' ended with code {}: {}", joined(words), child.exit_code, child.output);
+      });
+      times.process.push_back(child.seconds);
+      if (const auto stated = stated_seconds(child.output)) times.solver.push_back(*stated);
+    };
+  }
+
+  // The SigPy counterpart of a job: times of all repeats in one child, whose numerical start-up does not count.
+  void add_sigpy(JobResult& job, const std::string& what, const BenchScan& scan, double lambda, std::optional<double> goal,
+                 bool image) {
+    if (sigpy_python_.empty() || job.threads != 1) return;
+    const std::vector<std::string> words = {sigpy_python_, "-c", kSigpyScript, what, scan.name,
+                                            std::to_string(scan.kspace.size(0)), std::to_string(scan.kspace.size(2)),
+                                            std::to_string(scan.kspace.size(3)), fmt::format("{}", lambda),
+                                            fmt::format("{}", mri::data_scale(scan.kspace)),
+                                            std::to_string(options_.repeats)};
+    const auto child = run_child(words, folder_.path(), thread_environment(1));
+    check<BackendError>(child.exit_code == 0,
+                        [&] { return fmt::format("SigPy ({}) ended with code {}: {}", what, child.exit_code, child.output); });
+    const size_t at = child.output.rfind("seconds ");
+    PeerResult peer{.program = "SigPy " + what, .command = "sigpy.mri.app, see bench/sigpy_script.hpp"};
+    peer.solver_seconds = std::strtod(child.output.c_str() + at + 8, nullptr);
+    if (image) {
+      peer.nrmse = nrmse(read_raw(folder_.path() / "sigpy.raw", {scan.kspace.size(2), scan.kspace.size(3)}), scan.truth);
+    }
+    peer.goal = goal;
+    job.peers.push_back(std::move(peer));
+  }
+
+  void image_job(const std::string& name, const BenchScan& scan, int threads,
+                 const std::function<at::Tensor()>& ours, const std::vector<std::string>& bart_words, double bart_goal,
+                 const std::string& sigpy_app, double lambda, std::optional<double> sigpy_goal) {
+    JobResult job{.job = fmt::format("{} {}x", name, scan.acceleration), .threads = threads};
+    at::Tensor image;
+    CommandTimes times;
+    std::vector<std::function<void()>> peers;
+    if (has_bart_) peers.push_back(timed_command(bart_words, threads, times));
+    alternate(job, [&] { image = ours(); }, peers);
+    job.nrmse = nrmse(image, scan.truth);
+    if (has_bart_) {
+      PeerResult peer{.program = "BART " + bart_words[1], .command = joined(bart_words)};
+      times.finish(peer);
+      peer.nrmse = nrmse(read_cfl(folder_.path() / "bart_image"), scan.truth);
+      peer.goal = bart_goal;
+      peer.quality_goal = true;
+      job.peers.push_back(std::move(peer));
+    }
+    add_sigpy(job, sigpy_app, scan, lambda, sigpy_goal, true);
+    report_.jobs.push_back(std::move(job));
+  }
+
+  void cg_sense(const BenchScan& scan, int threads) {
+    image_job("CG-SENSE", scan, threads, [&] { return mri::cg_sense(scan.kspace, scan.mask, scan.maps).image; },
+              {"bart", "pics", "-d5", "-S", "-l2", "-r", "0.001", "-i", "30", scan.name, scan.name + "_maps", "bart_image"},
+              4, "SenseRecon", 0.001, 2.5);
+  }
+
+  void l1_wavelet(const BenchScan& scan, int threads) {
+    image_job("L1-wavelet", scan, threads, [&] { return mri::l1_wavelet(scan.kspace, scan.mask, scan.maps).image; },
+              {"bart", "pics", "-d5", "-S", "-l1", "-r", "0.005", "-i", "30", scan.name, scan.name + "_maps", "bart_image"},
+              3, "L1WaveletRecon", 0.005, std::nullopt);
+  }
+
+  void espirit(int threads) {
+    const BenchScan& scan = scans_.back();
+    JobResult job{.job = "ESPIRiT", .threads = threads};
+    at::Tensor maps;
+    CommandTimes times;
+    std::vector<std::function<void()>> peers;
+    const std::vector<std::string> words = {"bart", "ecalib", "-m", "1", "-r", "24", scan.name, "bart_maps"};
+    if (has_bart_) peers.push_back(timed_command(words, threads, times));
+    const data::Extent3 extents{scan.kspace.size(3), scan.kspace.size(2), scan.kspace.size(1)};
+    // BART's start of the power iteration, so that pixels where it does not converge can be compared, too.
+    const mri::EspiritOptions settings{.start = mri::EigenStart::first_coil};
+    alternate(job, [&] { maps = mri::espirit(calibration_region(scan.kspace), extents, settings).maps; }, peers);
+    if (has_bart_) {
+      PeerResult peer{.program = "BART ecalib", .command = joined(words)};
+      times.finish(peer);
+      peer.goal = 1.5;
+      job.difference = difference_up_to_phase(maps[0], read_cfl(folder_.path() / "bart_maps"));
+      job.difference_limit = 0.01;
+      job.peers.push_back(std::move(peer));
+    }
+    add_sigpy(job, "EspiritCalib", scan, 0, std::nullopt, false);
+    report_.jobs.push_back(std::move(job));
+  }
+
+  // The root-sum-of-squares image of a scan file, without readout oversampling.
+  static at::Tensor image_of(const fs::path& file) {
+    const auto scan = data::open_scan(file);
+    const auto kspace = scan->read(0).samples;
+    const int64_t width = mri::covered_extent(scan->header(), 0);
+    return mri::root_sum_of_squares(kspace, width);
+  }
+
+  void scan_file(int threads) {
+    if (!has_ismrmrd_) return;
+    const fs::path file = folder_.path() / "scan.h5", copy = folder_.path() / "copy.h5";
+    if (!fs::exists(file)) {
+      const auto made = run_child({"ismrmrd_generate_cartesian_shepp_logan", "-m", "256", "-c", "8", "-O", "2", "-n",
+                                   "0.05", "-o", "scan.h5"}, folder_.path());
+      check<BackendError>(made.exit_code == 0, "ISMRMRD's generator failed: " + made.output);
+    }
+    JobResult job{.job = "file to RSS 512x256x8", .threads = threads};
+    at::Tensor image;
+    CommandTimes times;
+    const auto peer_run = timed_command({"ismrmrd_recon_cartesian_2d", "copy.h5"}, threads, times);
+    alternate(job, [&] { image = image_of(file); }, {[&] {
+      // The tool appends its image to its input.
+      fs::copy_file(file, copy, fs::copy_options::overwrite_existing);
+      peer_run();
+    }});
+    PeerResult peer{.program = "ismrmrd_recon_cartesian_2d", .command = "ismrmrd_recon_cartesian_2d scan.h5"};
+    times.finish(peer);
+    peer.goal = 2;
+    job.peers.push_back(std::move(peer));
+    report_.jobs.push_back(std::move(job));
+  }
+
+  void process(const std::string& what, int threads, const std::vector<std::vector<std::string>>& commands) {
+    std::vector<double> totals;
+    std::vector<std::string> texts;
+    for (const auto& words : commands) texts.push_back(joined(words));
+    for (int repeat = 0; repeat < options_.repeats; ++repeat) {
+      double total = 0;
+      for (const auto& words : commands) {
+        const auto child = run_child(words, folder_.path(), thread_environment(threads));
+        if (child.exit_code != 0) {
+          report_.missing.push_back(fmt::format("'{}' ended with code {}", joined(words), child.exit_code));
+          return;
+        }
+        total += child.seconds;
+      }
+      totals.push_back(total);
+    }
+    report_.processes.push_back({what, threads, median(totals), fmt::format("{}", fmt::join(texts, " && "))});
+  }
+
+  void processes(int threads) {
+    std::string program = options_.monarch_program;
+    if (program.empty()) program = fs::read_symlink("/proc/self/exe").string();
+    const std::string count = std::to_string(threads);
+    process("start-up: monarch", threads, {{program, "--version"}});
+    if (has_bart_) process("start-up: bart", threads, {{"bart", "version"}});
+    const std::string& scan = scans_.back().name;
+    process("k-space to CG-SENSE image: monarch", threads,
+            {{program, "--quiet", "--threads", count, "recon", scan + ".cfl", "--method", "cg-sense", "--formats", "npy",
+              "--out", "images"}});
+    if (has_bart_) {
+      process("k-space to CG-SENSE image: bart", threads,
+              {{"bart", "ecalib", "-m", "1", "-r", "24", scan, "bart_maps"},
+               {"bart", "pics", "-S", "-l2", "-r", "0.001", "-i", "30", scan, "bart_maps", "bart_image"}});
+    }
+    if (has_ismrmrd_) {
+      process("scan file to RSS image: monarch", threads,
+              {{program, "--quiet", "--threads", count, "recon", "scan.h5", "--method", "rss", "--formats", "h5",
+                "--out", "images"}});
+      process("scan file to RSS image: ISMRMRD", threads, {{"ismrmrd_recon_cartesian_2d", "copy.h5"}});
+    }
+  }
+
+  ReconBenchmarkOptions options_;
+  TemporaryFolder folder_;
+  ReconReport report_;
+  bool has_bart_ = false;
+  bool has_ismrmrd_ = false;
+  std::string sigpy_python_;
+  std::vector<BenchScan> scans_;
+};
+
+// OpenMP reads its wait policy when the program is loaded: with more than one thread, idle ones would spin and take
+// the cores from whatever else runs. Starts this program again with the policy that the peers get.
+void restart_with_passive_threads() {
+  if (std::getenv("OMP_WAIT_POLICY")) return;
+  setenv("OMP_WAIT_POLICY", "passive", 1);
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> words;
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  std::vector<char*> pointers;
+  for (auto& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  if (!words.empty()) execv("/proc/self/exe", pointers.data());
+  log::warning("could not restart with OMP_WAIT_POLICY=passive: timings of several threads may be pessimistic");
+}
+
+}  // namespace
+
+int run_recon_benchmark(const ReconBenchmarkOptions& options) {
+  check<ConfigError>(options.repeats >= 1 && !options.threads.empty() &&
+                         std::all_of(options.threads.begin(), options.threads.end(), [](int n) { return n >= 1; }),
+                     "the benchmark needs at least one repeat and thread counts of at least 1");
+  restart_with_passive_threads();
+  const int threads_before = at::get_num_threads();
+  const ReconReport report = Benchmark(options).run();
+  at::set_num_threads(threads_before);
+
+  const std::string json = report_json(report);
+  if (options.json == "-") {
+    std::cout << json;
+  } else {
+    print_report(report, std::cout);
+    if (!options.json.empty()) write_file_atomically(options.json, json);
+  }
+  if (!options.goals_decide) return 0;
+  for (const auto& job : report.jobs) {
+    for (const auto& peer : job.peers) {
+      if (peer.goal && !goal_met(job, peer)) return 1;
+    }
+  }
+  return 0;
+}
+
+}  // namespace monarch::bench

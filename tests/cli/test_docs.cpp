@@ -1,0 +1,61 @@
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <sstream>
+
+#include "monarch/data/image_io.hpp"
+#include "scans.hpp"
+
+using namespace monarch::test;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The commands in ```sh blocks of a Markdown file that start with `monarch`.
+std::vector<std::string> commands_in(const fs::path& page) {
+  std::vector<std::string> commands;
+  std::istringstream lines(read_bytes(page));
+  bool shell = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("```")) {
+      shell = line == "```sh";
+    } else if (shell && line.starts_with("monarch ")) {
+      commands.push_back(line.substr(0, line.find("  #")));
+    }
+  }
+  return commands;
+}
+
+}  // namespace
+
+TEST_CASE("every monarch command in README and docs runs as written") {
+  std::vector<fs::path> pages = {fs::path(MONARCH_SOURCE_DIR) / "README.md"};
+  for (const auto& entry : fs::directory_iterator(fs::path(MONARCH_SOURCE_DIR) / "docs")) {
+    if (entry.path().extension() == ".md") pages.push_back(entry.path());
+  }
+  const TemporaryFolder folder;
+  shepp_logan(folder, "-n 0.01 -a 2 -w 24 -r 1");
+  fs::create_directory(folder / "bin");
+  fs::create_symlink(MONARCH_PROGRAM, folder / "bin/monarch");
+  // The page's truth.h5 is a reconstruction of the fully sampled scan.
+  fs::rename(folder / "scan.h5", folder / "accelerated.h5");
+  shepp_logan(folder, "-n 0");
+  REQUIRE(run_monarch(folder.path(), "recon scan.h5 --out truth").exit_code == 0);
+  fs::rename(folder / "truth/image.h5", folder / "truth.h5");
+  fs::remove(folder / "scan.h5");
+  fs::rename(folder / "accelerated.h5", folder / "scan.h5");
+  int count = 0;
+  for (const auto& page : pages) {
+    for (const auto& command : commands_in(page)) {
+      if (command.starts_with("monarch bench")) continue;  // minutes long; the benchmark has tests of its own
+      const auto result =
+          run_command("cd '" + folder.path().string() + "' && export PATH=\"$PWD/bin:$PATH\" && " + command);
+      INFO(page.filename().string() << ": " << command << "\n" << result.errors);
+      REQUIRE(result.exit_code == 0);
+      ++count;
+    }
+  }
+  REQUIRE(count >= 4);
+}

@@ -1,0 +1,31 @@
+#pragma once
+// One function per reader that takes arbitrary bytes. Anything but a DataError is a defect: a crash, a hang, another
+// exception, or memory far beyond the input. libFuzzer runs them (MONARCH_FUZZ), and test_fuzz a bounded loop.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace monarch::fuzz {
+
+void xml_header(const uint8_t* bytes, size_t count);
+void stream(const uint8_t* bytes, size_t count);
+void cfl_header(const uint8_t* bytes, size_t count);
+void npy(const uint8_t* bytes, size_t count);
+void hdf5_file(const uint8_t* bytes, size_t count);
+/// The bytes drive fields of acquisition headers, lengths and the XML of a stream that is otherwise valid.
+void acquisitions(const uint8_t* bytes, size_t count);
+
+struct Target {
+  const char* name;
+  void (*run)(const uint8_t*, size_t);
+  std::function<std::vector<std::string>()> seeds;  ///< valid inputs to start from
+  /// Of the bounded run. libhdf5 1.10.8 itself reads out of bounds in its object headers about once in 20 000
+  /// mutations of a small file, so that target's run is short and always the same.
+  int mutations = 20000;
+};
+const std::vector<Target>& targets();
+
+}  // namespace monarch::fuzz
