@@ -7,6 +7,8 @@
 #include <cmath>
 
 #include "command.hpp"
+#include "monarch/core/error.hpp"
+#include "monarch/core/log.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/data/image_io.hpp"
 #include "monarch/data/scan.hpp"
@@ -199,9 +201,15 @@ void add_info(CLI::App& app) {
     arguments->scan.assume_recon_space_encoded = true;
     std::unique_ptr<data::ScanSource> scan;
     const auto format = data::detect_images(arguments->file);
-    if (format == data::ImageFormat::none || format == data::ImageFormat::fastmri || format == data::ImageFormat::cfl ||
-        format == data::ImageFormat::npy) {
+    if (format == data::ImageFormat::none || format == data::ImageFormat::fastmri) {
       scan = data::open_scan(arguments->file, arguments->scan);
+    } else if (format == data::ImageFormat::cfl || format == data::ImageFormat::npy) {
+      // Complex arrays can be k-space; what cannot is shown as an image.
+      try {
+        scan = data::open_scan(arguments->file, arguments->scan);
+      } catch (const DataError& error) {
+        log::debug(error.message());
+      }
     }
     if (scan) {
       const auto summary = scan->summarise();

@@ -115,7 +115,10 @@ ReferenceReader::ReferenceReader(const File& file, const std::string& path, cons
       return;
     }
     chunk_elements_ = chunk;
-    direct_ = true;
+    // H5Dread_chunk copies as many bytes as the index states for a chunk, whatever the buffer: their sum must be right.
+    const auto extent = static_cast<uint64_t>(H5Sget_simple_extent_npoints(space.get()));
+    const uint64_t expected = (extent + chunk - 1) / chunk * chunk * element_bytes_;
+    direct_ = H5Dget_storage_size(dataset_.get()) == expected;
   } else if (H5Pget_layout(creation.get()) == H5D_CONTIGUOUS) {
     const haddr_t address = H5Dget_offset(dataset_.get());
     if (address == HADDR_UNDEF) return;
@@ -137,16 +140,11 @@ HeapReference ReferenceReader::reference(uint64_t i) {
     if (chunk != loaded_chunk_) {
       loaded_chunk_ = ~uint64_t{0};
       const hsize_t offset = chunk * chunk_elements_;
-      // H5Dread_chunk would copy as many bytes as a damaged index claims, so the chunk is read by its address.
-      hsize_t stored = 0;
-      haddr_t address = HADDR_UNDEF;
-      unsigned skipped_filters = 0;
+      uint32_t skipped_filters = 0;
       chunk_.resize(chunk_elements_ * element_bytes_);
       check<DataError>(
-          H5Dget_chunk_info_by_coord(dataset_.get(), &offset, &skipped_filters, &address, &stored) >= 0 &&
-              stored == chunk_.size() && address != HADDR_UNDEF,
-          [&] { return fmt::format("{}[{}]: cannot be found: {}", place_, i, library_reason()); }, damaged);
-      file_.read_raw(address, chunk_, fmt::format("{}[{}]", place_, i));
+          H5Dread_chunk(dataset_.get(), H5P_DEFAULT, &offset, &skipped_filters, chunk_.data()) >= 0,
+          [&] { return fmt::format("{}[{}]: cannot be read: {}", place_, i, library_reason()); }, damaged);
       loaded_chunk_ = chunk;
     }
     std::memcpy(raw, chunk_.data() + i % chunk_elements_ * element_bytes_ + member_offset_, reference_bytes);

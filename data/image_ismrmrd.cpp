@@ -22,6 +22,10 @@ namespace monarch::data {
 
 namespace {
 
+// A file that could not be flushed (full disk) stays open inside the library, whose clean-up at exit then crashes
+// (HDF5 1.10). Every file is closed explicitly, so the clean-up is not needed; it must be refused before first use.
+[[maybe_unused]] const herr_t without_exit_handler = H5dont_atexit();
+
 std::string shape_of(const at::Tensor& t) {
   return shape_text({t.sizes().data(), t.sizes().size()});
 }

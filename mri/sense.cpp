@@ -223,7 +223,7 @@ void CartesianSense::Blocks::accumulate(const complex64* image, int64_t block, i
 
 CartesianSense::CartesianSense(const at::Tensor& maps, const at::Tensor& mask)
     : LinearOperator(image_space(checked_maps(maps)), kspace_space(checked_maps(maps))),
-      maps_(maps.detach().resolve_conj().contiguous()) {
+      maps_(maps.detach().resolve_conj().resolve_neg().contiguous()) {
   check<ShapeError>(mask.sizes() == maps_.sizes().slice(2), [&] {
     return fmt::format("CartesianSense: the mask has shape {}, the coil sensitivities {}; expected [z, y, x] = {}",
                        shape_text(mask.sizes()), shape_text(maps_.sizes()), shape_text(maps_.sizes().slice(2)));
@@ -292,7 +292,7 @@ at::Tensor CartesianSense::do_adjoint(const at::Tensor& y) const {
 
 at::Tensor CartesianSense::do_normal(const at::Tensor& x) const {
   const Blocks& blocks = *blocks_;
-  const auto input = x.resolve_conj().contiguous();
+  const auto input = x.resolve_conj().resolve_neg().contiguous();
   auto output = at::empty_like(input);
   const int64_t volume = mask_.numel();
   const int64_t image_size = blocks.map_count * volume;

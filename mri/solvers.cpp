@@ -264,8 +264,7 @@ SolverResult primal_dual(const LinearOperator& a, const LinearOperator& k, const
                        options.dual_step);
   }, "norm bounds are positive");
   const c10::NoGradGuard no_grad;
-  const double sigma =
-      options.dual_step > 0 ? options.dual_step : options.data_norm / (2 * options.analysis_norm);
+  const double sigma = options.dual_step > 0 ? options.dual_step : 0.15 * options.data_norm / options.analysis_norm;
   const double tau = 0.99 / (options.data_norm / 2 + sigma * options.analysis_norm);
 
   SolverResult result;

@@ -70,7 +70,7 @@ struct PrimalDualOptions {
   int64_t iterations = 100;
   double data_norm = 1;    ///< upper bound L of λmax(A^H A)
   double analysis_norm = 1;  ///< upper bound of λmax(K^H K)
-  double dual_step = 0;    ///< σ; 0: L / (2 λmax(K^H K)), so that both terms of the primal step weigh the same
+  double dual_step = 0;    ///< σ; 0: 0.15 L / λmax(K^H K), near the best for total variation within 30 to 100 steps
   double tolerance = 0;    ///< stop at ‖x_k - x_{k-1}‖ / ‖x_k‖ <= tolerance; 0 runs all iterations
   at::Tensor initial = {};      ///< start; zero where undefined
   IterationCallback callback = {};

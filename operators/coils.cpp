@@ -16,7 +16,7 @@ Space space_of(const at::Tensor& maps, int64_t front) {
     return fmt::format("CoilSensitivities: expected maps [map, coil, z, y, x], got {} {}",
                        dtype_text(maps.scalar_type()), shape_text(maps.sizes()));
   };
-  check<ShapeError>(maps.dim() == 5, found, "add axes of extent 1 with unsqueeze(), for one map and for one plane, too");
+  check<ShapeError>(maps.dim() == 5, found, "add axes of extent 1 with unsqueeze(), also for one map or one plane");
   check<DtypeError>(maps.scalar_type() == at::kComplexFloat || maps.scalar_type() == at::kComplexDouble, found,
                     "sensitivities are complex64 or complex128");
   return {{maps.size(front), maps.size(2), maps.size(3), maps.size(4)}, maps.scalar_type(), maps.device()};

@@ -12,6 +12,7 @@
 namespace monarch::operators {
 namespace {
 
+/// The operator behind the pointer. Used for every argument of a base constructor, since their order is unspecified.
 const LinearOperator& need(const OperatorPtr& op) {
   check<ConfigError>(op != nullptr, "an operator of a composition is an empty pointer", "make the operator first");
   return *op;
@@ -79,7 +80,7 @@ at::Tensor Identity::do_normal(const at::Tensor& x) const { return x; }
 // --- Scaled
 
 Scaled::Scaled(std::complex<double> factor, OperatorPtr op)
-    : LinearOperator(need(op).domain(), op->codomain(), op->field()), factor_(factor), op_(std::move(op)) {
+    : LinearOperator(need(op).domain(), need(op).codomain(), need(op).field()), factor_(factor), op_(std::move(op)) {
   check<DtypeError>(factor.imag() == 0 || at::isComplexType(codomain().dtype),
                     [&] { return fmt::format("Scaled: the factor {} is complex, the codomain is {}",
                                              number_text(factor), codomain().text()); },
@@ -123,8 +124,8 @@ at::Tensor Diagonal::do_normal(const at::Tensor& x) const { return x * square_; 
 // --- Product
 
 Product::Product(OperatorPtr a, OperatorPtr b)
-    : LinearOperator(check_product(a, b).domain(), a->codomain(), common_field(*a, *b)), a_(std::move(a)),
-      b_(std::move(b)) {}
+    : LinearOperator(check_product(a, b).domain(), need(a).codomain(), common_field(need(a), need(b))),
+      a_(std::move(a)), b_(std::move(b)) {}
 
 std::string Product::describe() const { return fmt::format("({}) * ({})", a_->describe(), b_->describe()); }
 at::Tensor Product::do_apply(const at::Tensor& x) const { return a_->apply(b_->apply(x)); }
@@ -134,7 +135,8 @@ at::Tensor Product::do_normal(const at::Tensor& x) const { return b_->adjoint(a_
 // --- Sum
 
 Sum::Sum(OperatorPtr a, OperatorPtr b)
-    : LinearOperator(need(a).domain(), a->codomain(), common_field(*a, need(b))), a_(std::move(a)), b_(std::move(b)) {
+    : LinearOperator(need(a).domain(), need(a).codomain(), common_field(need(a), need(b))), a_(std::move(a)),
+      b_(std::move(b)) {
   check_parallel("Sum", *a_, *b_);
 }
 
@@ -145,7 +147,8 @@ at::Tensor Sum::do_adjoint(const at::Tensor& y) const { return a_->adjoint(y).ad
 // --- Stack
 
 Stack::Stack(std::vector<OperatorPtr> operators)
-    : LinearOperator(check_stack(operators)[0]->domain(), stacked_codomain(operators), stack_field(operators)),
+    : LinearOperator(check_stack(operators)[0]->domain(), stacked_codomain(check_stack(operators)),
+                     stack_field(check_stack(operators))),
       operators_(std::move(operators)) {}
 
 std::string Stack::describe() const {
@@ -175,7 +178,7 @@ at::Tensor Stack::do_normal(const at::Tensor& x) const {
 // --- Adjoint
 
 Adjoint::Adjoint(OperatorPtr op)
-    : LinearOperator(need(op).codomain(), op->domain(), op->field()), op_(std::move(op)) {}
+    : LinearOperator(need(op).codomain(), need(op).domain(), need(op).field()), op_(std::move(op)) {}
 
 std::string Adjoint::describe() const { return fmt::format("Adjoint of ({})", op_->describe()); }
 at::Tensor Adjoint::do_apply(const at::Tensor& x) const { return op_->adjoint(x); }

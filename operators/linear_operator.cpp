@@ -21,8 +21,8 @@ std::string found_text(const at::Tensor& x) {
   return fmt::format("{} {} on {}", dtype_text(x.scalar_type()), shape_text(x.sizes()), x.device().str());
 }
 
-bool same_device(const at::Device& expected, const at::Device& found) {
-  return expected.type() == found.type() && (!expected.has_index() || expected.index() == found.index());
+bool same_device(const at::Device& a, const at::Device& b) {
+  return a.type() == b.type() && (!a.has_index() || !b.has_index() || a.index() == b.index());
 }
 
 /// Checks [..., space] in the order rank, extents, dtype, device.
@@ -66,6 +66,10 @@ std::string dtype_text(at::ScalarType dtype) {
     case at::kBFloat16: return "bfloat16";
     default: return at::toString(dtype);
   }
+}
+
+bool Space::operator==(const Space& other) const {
+  return shape == other.shape && dtype == other.dtype && same_device(device, other.device);
 }
 
 int64_t Space::numel() const { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }

@@ -16,7 +16,8 @@ struct Space {
   at::ScalarType dtype = at::kComplexFloat;
   at::Device device = at::kCPU;
 
-  bool operator==(const Space&) const = default;
+  /// A device without an index ("cuda") equals any of its type ("cuda:0").
+  bool operator==(const Space& other) const;
   int64_t numel() const;
   /// "complex64 [8, 256, 256] on cpu".
   std::string text() const;
@@ -33,8 +34,9 @@ enum class Field { complex, real };
 ///
 /// Trailing dimensions of the argument must equal the space exactly; leading ones are batch dimensions. The public
 /// functions check rank, extents, dtype and device and then call do_apply and its kin with exactly one batch
-/// dimension in front. They are differentiable: gradients flow through A^H (and on, for higher orders). The gradient's
-/// graph keeps an operator alive that a shared_ptr owns; one on the stack must outlive it.
+/// dimension in front. The result never shares memory with the argument.
+/// They are differentiable: gradients flow through A^H (and on, for higher orders). The graph keeps an operator alive
+/// that a shared_ptr owns; one on the stack must outlive it (backward throws BackendError otherwise).
 /// Operators are immutable and hold no scratch, so one operator may serve many threads.
 /// Throws ShapeError and DtypeError, naming the operator, what it expects and what it got.
 class LinearOperator : public std::enable_shared_from_this<LinearOperator> {

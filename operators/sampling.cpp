@@ -21,7 +21,8 @@ Sampling::Sampling(Space space, const at::Tensor& mask) : LinearOperator(space, 
   }
   check<ShapeError>(fits, found, "each extent of the mask must be 1 or that of the space, aligned at the last axis");
   check<DtypeError>(mask.scalar_type() == at::kBool, found, "give a bool mask, such as mask != 0");
-  check<DtypeError>(mask.device().type() == space.device.type(), found, "move the mask to the space's device with to()");
+  check<DtypeError>(mask.device().type() == space.device.type(), found,
+                    "move the mask to the space's device with to()");
   zero_ = at::zeros({}, at::TensorOptions().dtype(space.dtype).device(mask.device()));
 }
 

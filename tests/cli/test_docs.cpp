@@ -36,7 +36,7 @@ TEST_CASE("every monarch command in README and docs runs as written") {
     if (entry.path().extension() == ".md") pages.push_back(entry.path());
   }
   const TemporaryFolder folder;
-  shepp_logan(folder, "-n 0.01 -a 2 -w 24 -r 1");
+  shepp_logan(folder, "-n 0.01");
   fs::create_directory(folder / "bin");
   fs::create_symlink(MONARCH_PROGRAM, folder / "bin/monarch");
   // The page's truth.h5 is a reconstruction of the fully sampled scan.

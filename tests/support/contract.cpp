@@ -47,9 +47,9 @@ at::Tensor wide(const at::Tensor& t) {
   return t.detach().to(at::kCPU).to(t.is_complex() ? at::kComplexDouble : at::kDouble);
 }
 
-double norm(const at::Tensor& t) { return at::linalg_vector_norm(wide(t)).item<double>(); }
+double magnitude(const at::Tensor& t) { return at::linalg_vector_norm(wide(t)).item<double>(); }
 
-std::complex<double> inner(const at::Tensor& a, const at::Tensor& b) {
+std::complex<double> inner_product(const at::Tensor& a, const at::Tensor& b) {
   const at::Tensor product = (wide(a).conj() * wide(b)).sum().to(at::kComplexDouble);
   const auto value = product.item<c10::complex<double>>();
   return {value.real(), value.imag()};
@@ -67,7 +67,7 @@ std::string compare(const std::string& what, const at::Tensor& found, const at::
                        shape_text(found.sizes()), operators::dtype_text(expected.scalar_type()),
                        shape_text(expected.sizes()));
   }
-  return verdict(what, norm(wide(found) - wide(expected)), limit, norm(expected));
+  return verdict(what, magnitude(wide(found) - wide(expected)), limit, magnitude(expected));
 }
 
 std::vector<int64_t> joined(std::vector<int64_t> front, const std::vector<int64_t>& back) {
@@ -166,7 +166,7 @@ std::string check_gradient_of(const Map& map, double limit) {
   };
   const auto value_at = [&](double t) { return wide(quartic(map.run(x0 + t * d))).item<double>(); };
   const at::Tensor gradient = gradient_at(0);
-  const double slope = inner(gradient, d).real();
+  const double slope = inner_product(gradient, d).real();
   // Rounding of the differences is relative to the values, not to the slope.
   std::string finding = verdict(fmt::format("derivative of {}", map.name), std::abs(derivative(value_at) - slope),
                                 limit, std::abs(value_at(1)) + std::abs(value_at(-1)));
@@ -177,8 +177,8 @@ std::string check_gradient_of(const Map& map, double limit) {
   const at::Tensor along = at::real(first * d.conj()).sum();
   const at::Tensor second = gradient_of(along, x, false);
   const at::Tensor differences = derivative([&](double t) { return wide(gradient_at(t)); });
-  return verdict(fmt::format("second derivative of {}", map.name), norm(wide(second) - differences), limit,
-                 norm(gradient_at(1)) + norm(gradient_at(-1)));
+  return verdict(fmt::format("second derivative of {}", map.name), magnitude(wide(second) - differences), limit,
+                 magnitude(gradient_at(1)) + magnitude(gradient_at(-1)));
 }
 
 }  // namespace
@@ -200,8 +200,8 @@ std::string check_linearity(const LinearOperator& op) {
   for (const Map& map : maps_of(op)) {
     const at::Tensor x = random_vector(map.from, "x"), y = random_vector(map.from, "y");
     const at::Tensor ax = map.run(x), ay = map.run(y);
-    const double error = norm(wide(map.run(x * a + y * b)) - (wide(ax) * a + wide(ay) * b));
-    auto finding = verdict(map.name, error, 2 * allowed(op), norm(ax) + norm(ay));
+    const double error = magnitude(wide(map.run(x * a + y * b)) - (wide(ax) * a + wide(ay) * b));
+    auto finding = verdict(map.name, error, 2 * allowed(op), magnitude(ax) + magnitude(ay));
     if (!finding.empty()) return finding;
   }
   return "";
@@ -212,10 +212,10 @@ std::string check_dot(const LinearOperator& op) {
     const at::Tensor x = random_vector(op.domain(), std::string("x") + stream);
     const at::Tensor y = random_vector(op.codomain(), std::string("y") + stream);
     const at::Tensor ax = op.apply(x), ay = op.adjoint(y);
-    std::complex<double> difference = inner(ax, y) - inner(x, ay);
+    std::complex<double> difference = inner_product(ax, y) - inner_product(x, ay);
     if (op.field() == Field::real) difference = difference.real();
     auto finding = verdict("<Ax, y> - <x, A^H y>", std::abs(difference), allowed(op),
-                           std::max(norm(ax) * norm(y), norm(x) * norm(ay)));
+                           std::max(magnitude(ax) * magnitude(y), magnitude(x) * magnitude(ay)));
     if (!finding.empty()) return finding;
   }
   return "";

@@ -10,6 +10,11 @@
 #include "monarch/core/rng.hpp"
 #include "monarch/mri/sense.hpp"
 #include "monarch/mri/solvers.hpp"
+#include "monarch/operators/coils.hpp"
+#include "monarch/operators/composition.hpp"
+#include "monarch/operators/fourier.hpp"
+#include "monarch/operators/sampling.hpp"
+#include "support/contract.hpp"
 #include "support/phantom.hpp"
 #include "support/support.hpp"
 
@@ -93,6 +98,40 @@ TEST_CASE("cartesian sense: forward and adjoint and normal are the composition f
   SECTION("no eigenvalue exceeds the stated bound") {
     REQUIRE(mri::largest_eigenvalue(a, 50) <= a.norm_bound() * (1 + tolerance));
   }
+}
+
+TEST_CASE("cartesian sense: it is sampling times fourier times coils") {
+  const std::array<int64_t, 3> extents = GENERATE(std::array<int64_t, 3>{1, 21, 34}, std::array<int64_t, 3>{5, 8, 18});
+  const std::string along = GENERATE("y", "x", "yx", "zy");
+  const auto [nz, ny, nx] = extents;
+  const auto maps = random({2, 3, nz, ny, nx}, 21);
+  const auto mask = random_mask(extents, along, 22);
+  const CartesianSense fused(maps, mask);
+  const auto space = fused.codomain();
+  const operators::OperatorPtr coils = std::make_shared<const operators::CoilSensitivities>(maps);
+  const operators::OperatorPtr fourier = std::make_shared<const operators::Fourier>(
+      space, operators::FourierOptions{.dimensions = 3, .centred = true});
+  const operators::OperatorPtr sampling = std::make_shared<const operators::Sampling>(space, mask);
+  const auto composed = sampling * fourier * coils;
+  REQUIRE(composed->domain() == fused.domain());
+  REQUIRE(composed->codomain() == fused.codomain());
+  const auto x = random({2, nz, ny, nx}, 23), y = random({3, nz, ny, nx}, 24);
+  const double tolerance = test::tolerance(at::kFloat, x.numel());
+  REQUIRE(relative_error(fused.apply(x), composed->apply(x)) <= tolerance);
+  REQUIRE(relative_error(fused.adjoint(y), composed->adjoint(y)) <= tolerance);
+  REQUIRE(relative_error(fused.normal(x), composed->normal(x)) <= tolerance);
+}
+
+TEST_CASE("cartesian sense: it keeps every law of the operator contract") {
+  const std::string along = GENERATE("y", "x", "yx", "zy", "zyx", "");
+  const std::array<int64_t, 3> extents = {along.find('z') == std::string::npos ? 1 : 3, 7, 6};
+  auto mask = random_mask(extents, along, 31);
+  if (along.empty()) mask.fill_(true);
+  const CartesianSense a(random({2, 3, extents[0], 7, 6}, 32), mask);
+  CAPTURE(along);
+  const auto violations = test::contract_violations(a);
+  CAPTURE(violations);
+  REQUIRE(violations.empty());
 }
 
 TEST_CASE("cartesian sense: masks that sample everything or nothing give the Gram matrix of the maps or zero") {

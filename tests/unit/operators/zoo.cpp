@@ -66,7 +66,8 @@ class Builder {
 
   void coils() {
     for (const auto dtype : complex_types) {
-      for (const Shape& shape : std::vector<Shape>{{1, 1, 1, 1, 1}, {1, 3, 1, 4, 5}, {2, 3, 2, 3, 5}, {3, 1, 1, 7, 1}}) {
+      const std::vector<Shape> extents = {{1, 1, 1, 1, 1}, {1, 3, 1, 4, 5}, {2, 3, 2, 3, 5}, {3, 1, 1, 7, 1}};
+      for (const Shape& shape : extents) {
         add<CoilSensitivities>("CoilSensitivities", random_vector({shape, dtype, device_}, "maps"));
       }
     }
