@@ -107,6 +107,7 @@ nlohmann::json scan_json(const data::ScanSource& scan, const data::ScanSummary& 
           {"dimensions", counts_json(summary.dimensions)},
           {"images", images},
           {"line_map", lines},
+          {"line_map_axes", summary.sample_map ? "y, x" : "z, y"},
           {"warnings", header.warnings},
           {"findings", summary.findings}};
 }
@@ -152,9 +153,13 @@ void print_scan(const std::string& file, const data::ScanSource& scan, const dat
   print_table(rows);
   if (summary.line_map.defined()) {
     const auto lines = map_picture(summary.line_map, 96, 24);
-    fmt::print("\nfilled k-space of the first image ({} → , {} lines{}; · empty, █ full)\n",
-               header.readout == data::ReadoutAxis::x ? "ky" : "phase encode", summary.line_map.size(1),
-               summary.line_map.size(0) > 1 ? fmt::format("; kz ↓, {}", summary.line_map.size(0)) : "");
+    const char* along = summary.sample_map || header.readout == data::ReadoutAxis::y ? "phase encode" : "ky";
+    const std::string axes =
+        summary.sample_map
+            ? fmt::format("kx → {}, {} ↓ {}", summary.line_map.size(1), along, summary.line_map.size(0))
+            : fmt::format("{} → {} lines{}", along, summary.line_map.size(1),
+                          summary.line_map.size(0) > 1 ? fmt::format(", kz ↓ {}", summary.line_map.size(0)) : "");
+    fmt::print("\nfilled k-space of the first image ({}; · empty, █ full)\n", axes);
     for (const auto& line : lines) fmt::print("  {}\n", line);
   }
   if (!header.warnings.empty() || !summary.findings.empty()) fmt::print("\nwhat to look at\n");

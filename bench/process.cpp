@@ -70,8 +70,8 @@ ChildResult run_child(const std::vector<std::string>& words, const fs::path& fol
   posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
   pid_t child = 0;
   const auto start = std::chrono::steady_clock::now();
-  const int error = posix_spawn(&child, program.c_str(), &actions, nullptr, argument_pointers.data(),
-                                variable_pointers.data());
+  const int error =
+      posix_spawn(&child, program.c_str(), &actions, nullptr, argument_pointers.data(), variable_pointers.data());
   posix_spawn_file_actions_destroy(&actions);
   int status = 0;
   if (error == 0) waitpid(child, &status, 0);

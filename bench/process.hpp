@@ -10,9 +10,9 @@ namespace monarch::bench {
 
 /// What a child process did.
 struct ChildResult {
-  int exit_code = -1;   ///< 128 + signal when a signal ended it, 127 when it could not be started
-  double seconds = 0;   ///< wall time from start to exit
-  std::string output;   ///< stdout and stderr together
+  int exit_code = -1;  ///< 128 + signal when a signal ended it, 127 when it could not be started
+  double seconds = 0;  ///< wall time from start to exit
+  std::string output;  ///< stdout and stderr together
 };
 
 /// Runs a program (looked up on PATH) in `folder`, with its output in a file there and `environment` added to ours.

@@ -37,7 +37,8 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string pattern = (fs::temp_directory_path() / "monarch-bench-XXXXXX").string();
-    check<BackendError>(mkdtemp(pattern.data()) != nullptr, "cannot make a folder in " + fs::temp_directory_path().string());
+    check<BackendError>(mkdtemp(pattern.data()) != nullptr,
+                        "cannot make a folder in " + fs::temp_directory_path().string());
     path_ = pattern;
   }
   ~TemporaryFolder() {
@@ -64,7 +65,9 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::string joined(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, " ")); }
+std::string joined(const std::vector<std::string>& words) {
+  return fmt::format("{}", fmt::join(words, " "));
+}
 
 // The number after "Total Time: " of `bart -d5`.
 std::optional<double> stated_seconds(const std::string& output) {
@@ -104,7 +107,8 @@ class Benchmark {
     } else {
       report_.missing.push_back("bart is not on PATH: all comparisons with BART, and its phantom (ours is used)");
     }
-    for (const std::string& python : {options_.sigpy_python, std::string(".deps/peers/bin/python"), std::string("python3")}) {
+    for (const std::string& python :
+         {options_.sigpy_python, std::string(".deps/peers/bin/python"), std::string("python3")}) {
       if (python.empty()) continue;
       const std::string path = find_program(python);
       if (path.empty()) continue;
@@ -116,7 +120,8 @@ class Benchmark {
       break;
     }
     if (sigpy_python_.empty()) {
-      report_.missing.push_back("no Python that imports sigpy (--sigpy-python, .deps/peers/bin/python, python3): SigPy");
+      report_.missing.push_back(
+          "no Python that imports sigpy (--sigpy-python, .deps/peers/bin/python, python3): SigPy");
     }
     has_ismrmrd_ = !find_program("ismrmrd_generate_cartesian_shepp_logan").empty() &&
                    !find_program("ismrmrd_recon_cartesian_2d").empty();
@@ -156,36 +161,45 @@ class Benchmark {
   }
 
   // The SigPy counterpart of a job: times of all repeats in one child, whose numerical start-up does not count.
-  void add_sigpy(JobResult& job, const std::string& what, const BenchScan& scan, double lambda, std::optional<double> goal,
-                 bool image) {
+  void add_sigpy(JobResult& job, const std::string& what, const BenchScan& scan, double lambda,
+                 std::optional<double> goal, bool image) {
     if (sigpy_python_.empty() || job.threads != 1) return;
-    const std::vector<std::string> words = {sigpy_python_, "-c", kSigpyScript, what, scan.name,
-                                            std::to_string(scan.kspace.size(0)), std::to_string(scan.kspace.size(2)),
-                                            std::to_string(scan.kspace.size(3)), fmt::format("{}", lambda),
+    const std::vector<std::string> words = {sigpy_python_,
+                                            "-c",
+                                            kSigpyScript,
+                                            what,
+                                            scan.name,
+                                            std::to_string(scan.kspace.size(0)),
+                                            std::to_string(scan.kspace.size(2)),
+                                            std::to_string(scan.kspace.size(3)),
+                                            fmt::format("{}", lambda),
                                             fmt::format("{}", mri::data_scale(scan.kspace)),
                                             std::to_string(options_.repeats)};
     const auto child = run_child(words, folder_.path(), thread_environment(1));
-    check<BackendError>(child.exit_code == 0,
-                        [&] { return fmt::format("SigPy ({}) ended with code {}: {}", what, child.exit_code, child.output); });
+    check<BackendError>(child.exit_code == 0, [&] {
+      return fmt::format("SigPy ({}) ended with code {}: {}", what, child.exit_code, child.output);
+    });
     const size_t at = child.output.rfind("seconds ");
     PeerResult peer{.program = "SigPy " + what, .command = "sigpy.mri.app, see bench/sigpy_script.hpp"};
     peer.solver_seconds = std::strtod(child.output.c_str() + at + 8, nullptr);
     if (image) {
-      peer.nrmse = nrmse(read_raw(folder_.path() / "sigpy.raw", {scan.kspace.size(2), scan.kspace.size(3)}), scan.truth);
+      peer.nrmse =
+          nrmse(read_raw(folder_.path() / "sigpy.raw", {scan.kspace.size(2), scan.kspace.size(3)}), scan.truth);
     }
     peer.goal = goal;
     job.peers.push_back(std::move(peer));
   }
 
-  void image_job(const std::string& name, const BenchScan& scan, int threads,
-                 const std::function<at::Tensor()>& ours, const std::vector<std::string>& bart_words, double bart_goal,
-                 const std::string& sigpy_app, double lambda, std::optional<double> sigpy_goal) {
+  void image_job(const std::string& name, const BenchScan& scan, int threads, const std::function<at::Tensor()>& ours,
+                 const std::vector<std::string>& bart_words, double bart_goal, const std::string& sigpy_app,
+                 double lambda, std::optional<double> sigpy_goal) {
     JobResult job{.job = fmt::format("{} {}x", name, scan.acceleration), .threads = threads};
     at::Tensor image;
     CommandTimes times;
     std::vector<std::function<void()>> peers;
     if (has_bart_) peers.push_back(timed_command(bart_words, threads, times));
-    alternate(job, [&] { image = ours(); }, peers);
+    alternate(
+        job, [&] { image = ours(); }, peers);
     job.nrmse = nrmse(image, scan.truth);
     if (has_bart_) {
       PeerResult peer{.program = "BART " + bart_words[1], .command = joined(bart_words)};
@@ -200,15 +214,17 @@ class Benchmark {
   }
 
   void cg_sense(const BenchScan& scan, int threads) {
-    image_job("CG-SENSE", scan, threads, [&] { return mri::cg_sense(scan.kspace, scan.mask, scan.maps).image; },
-              {"bart", "pics", "-d5", "-S", "-l2", "-r", "0.001", "-i", "30", scan.name, scan.name + "_maps", "bart_image"},
-              4, "SenseRecon", 0.001, 2.5);
+    image_job(
+        "CG-SENSE", scan, threads, [&] { return mri::cg_sense(scan.kspace, scan.mask, scan.maps).image; },
+        {"bart", "pics", "-d5", "-S", "-l2", "-r", "0.001", "-i", "30", scan.name, scan.name + "_maps", "bart_image"},
+        4, "SenseRecon", 0.001, 2.5);
   }
 
   void l1_wavelet(const BenchScan& scan, int threads) {
-    image_job("L1-wavelet", scan, threads, [&] { return mri::l1_wavelet(scan.kspace, scan.mask, scan.maps).image; },
-              {"bart", "pics", "-d5", "-S", "-l1", "-r", "0.005", "-i", "30", scan.name, scan.name + "_maps", "bart_image"},
-              3, "L1WaveletRecon", 0.005, std::nullopt);
+    image_job(
+        "L1-wavelet", scan, threads, [&] { return mri::l1_wavelet(scan.kspace, scan.mask, scan.maps).image; },
+        {"bart", "pics", "-d5", "-S", "-l1", "-r", "0.005", "-i", "30", scan.name, scan.name + "_maps", "bart_image"},
+        3, "L1WaveletRecon", 0.005, std::nullopt);
   }
 
   void espirit(int threads) {
@@ -222,7 +238,8 @@ class Benchmark {
     const data::Extent3 extents{scan.kspace.size(3), scan.kspace.size(2), scan.kspace.size(1)};
     // BART's start of the power iteration, so that pixels where it does not converge can be compared, too.
     const mri::EspiritOptions settings{.start = mri::EigenStart::first_coil};
-    alternate(job, [&] { maps = mri::espirit(calibration_region(scan.kspace), extents, settings).maps; }, peers);
+    alternate(
+        job, [&] { maps = mri::espirit(calibration_region(scan.kspace), extents, settings).maps; }, peers);
     if (has_bart_) {
       PeerResult peer{.program = "BART ecalib", .command = joined(words)};
       times.finish(peer);
@@ -247,8 +264,9 @@ class Benchmark {
     if (!has_ismrmrd_) return;
     const fs::path file = folder_.path() / "scan.h5", copy = folder_.path() / "copy.h5";
     if (!fs::exists(file)) {
-      const auto made = run_child({"ismrmrd_generate_cartesian_shepp_logan", "-m", "256", "-c", "8", "-O", "2", "-n",
-                                   "0.05", "-o", "scan.h5"}, folder_.path());
+      const auto made = run_child(
+          {"ismrmrd_generate_cartesian_shepp_logan", "-m", "256", "-c", "8", "-O", "2", "-n", "0.05", "-o", "scan.h5"},
+          folder_.path());
       check<BackendError>(made.exit_code == 0, "ISMRMRD's generator failed: " + made.output);
     }
     JobResult job{.job = "file to RSS 512x256x8", .threads = threads};
@@ -256,10 +274,10 @@ class Benchmark {
     CommandTimes times;
     const auto peer_run = timed_command({"ismrmrd_recon_cartesian_2d", "copy.h5"}, threads, times);
     alternate(job, [&] { image = image_of(file); }, {[&] {
-      // The tool appends its image to its input.
-      fs::copy_file(file, copy, fs::copy_options::overwrite_existing);
-      peer_run();
-    }});
+                // The tool appends its image to its input.
+                fs::copy_file(file, copy, fs::copy_options::overwrite_existing);
+                peer_run();
+              }});
     PeerResult peer{.program = "ismrmrd_recon_cartesian_2d", .command = "ismrmrd_recon_cartesian_2d scan.h5"};
     times.finish(peer);
     peer.goal = 2;
@@ -294,8 +312,8 @@ class Benchmark {
     if (has_bart_) process("start-up: bart", threads, {{"bart", "version"}});
     const std::string& scan = scans_.back().name;
     process("k-space to CG-SENSE image: monarch", threads,
-            {{program, "--quiet", "--threads", count, "recon", scan + ".cfl", "--method", "cg-sense", "--formats", "npy",
-              "--out", "images"}});
+            {{program, "--quiet", "--threads", count, "recon", scan + ".cfl", "--method", "cg-sense", "--formats",
+              "npy", "--out", "images"}});
     if (has_bart_) {
       process("k-space to CG-SENSE image: bart", threads,
               {{"bart", "ecalib", "-m", "1", "-r", "24", scan, "bart_maps"},

@@ -8,12 +8,12 @@
 namespace monarch::bench {
 
 struct ReconBenchmarkOptions {
-  int repeats = 5;                  ///< timings per job and program; medians are reported
+  int repeats = 5;  ///< timings per job and program; medians are reported
   std::vector<int> threads = {1, 2};
-  std::string json;                 ///< file for the report as JSON; "-": stdout instead of the table; "": none
-  std::string sigpy_python;         ///< a Python that can import sigpy; "": .deps/peers/bin/python, python3
-  std::string monarch_program;      ///< for whole-process times; "": this very program
-  bool goals_decide = false;        ///< exit code 1 when a goal that could be measured is missed
+  std::string json;             ///< file for the report as JSON; "-": stdout instead of the table; "": none
+  std::string sigpy_python;     ///< a Python that can import sigpy; "": .deps/peers/bin/python, python3
+  std::string monarch_program;  ///< for whole-process times; "": this very program
+  bool goals_decide = false;    ///< exit code 1 when a goal that could be measured is missed
 };
 
 /// Runs every job beside every peer that is installed, in one run, alternating between programs, and prints medians,

@@ -42,11 +42,17 @@ void bart(const fs::path& folder, std::vector<std::string> words) {
 
 // k-space without noise of an object of ellipses, seen by Gaussian coils on a ring.
 at::Tensor own_phantom() {
-  struct Ellipse { double value, half_x, half_y, x, y, degrees; };
-  constexpr std::array<Ellipse, 8> kEllipses = {{{1, .69, .92, 0, 0, 0}, {-.8, .6624, .874, 0, -.0184, 0},
-                                                 {-.2, .11, .31, .22, 0, -18}, {-.2, .16, .41, -.22, 0, 18},
-                                                 {.1, .21, .25, 0, .35, 0}, {.1, .046, .046, 0, .1, 0},
-                                                 {.1, .046, .023, -.08, -.605, 0}, {.1, .023, .046, .06, -.605, 0}}};
+  struct Ellipse {
+    double value, half_x, half_y, x, y, degrees;
+  };
+  constexpr std::array<Ellipse, 8> kEllipses = {{{1, .69, .92, 0, 0, 0},
+                                                 {-.8, .6624, .874, 0, -.0184, 0},
+                                                 {-.2, .11, .31, .22, 0, -18},
+                                                 {-.2, .16, .41, -.22, 0, 18},
+                                                 {.1, .21, .25, 0, .35, 0},
+                                                 {.1, .046, .046, 0, .1, 0},
+                                                 {.1, .046, .023, -.08, -.605, 0},
+                                                 {.1, .023, .046, .06, -.605, 0}}};
   const auto axis = at::arange(kMatrix, at::kDouble).sub(kMatrix / 2).div(kMatrix / 2.0);
   const auto grid_x = axis.unsqueeze(0);
   const auto grid_y = axis.unsqueeze(1);

@@ -12,11 +12,11 @@ namespace monarch::bench {
 /// One undersampled acquisition with everything that a comparison needs.
 struct BenchScan {
   int acceleration = 1;
-  std::string name;      ///< file name stem of k-space in the folder, with .hdr/.cfl and .bin (raw complex64)
-  at::Tensor kspace;     ///< [coil, z, y, x] complex64, zero where not sampled
-  at::Tensor mask;       ///< [z, y, x] bool
-  at::Tensor maps;       ///< [map, coil, z, y, x] complex64: BART's ESPIRiT maps where BART is there, else ours
-  at::Tensor truth;      ///< [map, z, y, x] complex64: the noise-free coil images combined with `maps`
+  std::string name;   ///< file name stem of k-space in the folder, with .hdr/.cfl and .bin (raw complex64)
+  at::Tensor kspace;  ///< [coil, z, y, x] complex64, zero where not sampled
+  at::Tensor mask;    ///< [z, y, x] bool
+  at::Tensor maps;    ///< [map, coil, z, y, x] complex64: BART's ESPIRiT maps where BART is there, else ours
+  at::Tensor truth;   ///< [map, z, y, x] complex64: the noise-free coil images combined with `maps`
 };
 
 /// Reads a BART file pair `stem`.hdr/.cfl of up to four dimensions as [coil, z, y, x] complex64.

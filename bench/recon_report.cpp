@@ -5,17 +5,21 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
-
 namespace monarch::bench {
 namespace {
 
 std::string seconds_text(double seconds) {
   return seconds < 0.01 ? fmt::format("{:.2f} ms", seconds * 1e3)
-                        : seconds < 1 ? fmt::format("{:.0f} ms", seconds * 1e3) : fmt::format("{:.2f} s", seconds);
+         : seconds < 1  ? fmt::format("{:.0f} ms", seconds * 1e3)
+                        : fmt::format("{:.2f} s", seconds);
 }
 
-std::string optional_seconds(const std::optional<double>& seconds) { return seconds ? seconds_text(*seconds) : "-"; }
-std::string optional_nrmse(const std::optional<double>& value) { return value ? fmt::format("{:.5f}", *value) : "-"; }
+std::string optional_seconds(const std::optional<double>& seconds) {
+  return seconds ? seconds_text(*seconds) : "-";
+}
+std::string optional_nrmse(const std::optional<double>& value) {
+  return value ? fmt::format("{:.5f}", *value) : "-";
+}
 
 nlohmann::json optional_json(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
@@ -23,7 +27,9 @@ nlohmann::json optional_json(const std::optional<double>& value) {
 
 }  // namespace
 
-double speed_ratio(const JobResult& job, const PeerResult& peer) { return peer.seconds() / job.seconds; }
+double speed_ratio(const JobResult& job, const PeerResult& peer) {
+  return peer.seconds() / job.seconds;
+}
 
 // The same minimum found by two programs differs by rounding.
 constexpr double kEqualNrmse = 1.001;
@@ -40,9 +46,9 @@ void print_report(const ReconReport& report, std::ostream& out) {
   out << fmt::format(kRow, "job", "thr", "program", "work", "process", "NRMSE", "ratio", "goal");
   for (const auto& job : report.jobs) {
     const std::string note = job.difference ? fmt::format("difference to peer {:.2e}", *job.difference) : "";
-    out << fmt::format(kRow, job.job, job.threads, "monarch", seconds_text(job.seconds), "-", optional_nrmse(job.nrmse),
-                       "", fmt::format("first call {}{}{}", seconds_text(job.first_seconds), note.empty() ? "" : ", ",
-                                       note));
+    out << fmt::format(
+        kRow, job.job, job.threads, "monarch", seconds_text(job.seconds), "-", optional_nrmse(job.nrmse), "",
+        fmt::format("first call {}{}{}", seconds_text(job.first_seconds), note.empty() ? "" : ", ", note));
     for (const auto& peer : job.peers) {
       std::string goal = "-";
       if (peer.goal) {

@@ -16,8 +16,8 @@ struct PeerResult {
   std::optional<double> process_seconds = {};  ///< wall time of the whole process
   std::optional<double> solver_seconds = {};   ///< work alone, as the peer itself states it or as timed inside Python
   std::optional<double> nrmse = {};
-  std::optional<double> goal = {};             ///< we want to be that many times faster …
-  bool quality_goal = false;              ///< … at an NRMSE not above the peer's
+  std::optional<double> goal = {};  ///< we want to be that many times faster …
+  bool quality_goal = false;        ///< … at an NRMSE not above the peer's
 
   /// The time that the ratio is taken of: solver where known, else process.
   double seconds() const { return solver_seconds ? *solver_seconds : process_seconds.value_or(0); }
@@ -27,10 +27,10 @@ struct PeerResult {
 struct JobResult {
   std::string job;
   int threads = 1;
-  double seconds = 0;               ///< ours, in process: median
-  double first_seconds = 0;         ///< ours, first call: plans transforms, touches memory
+  double seconds = 0;        ///< ours, in process: median
+  double first_seconds = 0;  ///< ours, first call: plans transforms, touches memory
   std::optional<double> nrmse = {};
-  std::optional<double> difference = {}; ///< to the peer's result, where that is the measure (ESPIRiT maps, RSS image)
+  std::optional<double> difference = {};  ///< to the peer's result, where that is the measure (ESPIRiT maps, RSS image)
   std::optional<double> difference_limit = {};
   std::vector<PeerResult> peers = {};
 };

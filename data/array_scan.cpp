@@ -57,7 +57,8 @@ ScanSummary ArrayScan::summarise() const {
   const KSpace first = read(0);
   describe_kspace(first, header_, summary);
   summary.contents.push_back({"images", static_cast<int64_t>(images_.size())});
-  summary.contents.push_back({"k-space lines acquired", summary.line_map.sum().item<int64_t>()});
+  summary.contents.push_back({summary.sample_map ? "k-space samples acquired" : "k-space lines acquired",
+                              summary.line_map.sum().item<int64_t>()});
   std::array<std::set<int64_t>, 5> values;
   for (const auto& index : images_) {
     const int64_t counters[] = {index.slice, index.contrast, index.phase, index.repetition, index.set};

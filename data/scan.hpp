@@ -87,7 +87,8 @@ struct ScanSummary {
   std::vector<Count> flags;               ///< flag name -> acquisitions that carry it
   std::vector<Count> dimensions;          ///< slices, averages, contrasts …
   at::Tensor line_map;                    ///< [z, y] int32: times each k-space line was acquired (first image)
-  double acceleration = 1;                ///< lines of the (whole) matrix / lines acquired
+  bool sample_map = false;                ///< lines have gaps of their own (2-D patterns): line_map is then [y, x]
+  double acceleration = 1;                ///< lines (or samples) of the whole matrix / those acquired
   Extent3 centre_stated{0, 0, 0};         ///< index of DC on the encoded matrix by the header
   Extent3 centre_found{0, 0, 0};          ///< index of the strongest sample
   std::optional<Extent3> calibration;     ///< extent of the fully sampled centre [x, y, z]

@@ -85,9 +85,18 @@ void describe_kspace(const KSpace& kspace, const ScanHeader& header, ScanSummary
   summary.centre_stated = centre;
 
   const at::Tensor lines = mask.any(-1);  // [z, y]
-  if (!summary.line_map.defined()) summary.line_map = lines.to(at::kInt);
+  // In a 2-D pattern, points are missing inside the lines, not only at their ends.
+  const at::Tensor before = at::cumsum(mask.to(at::kInt), -1) > 0;
+  const at::Tensor behind = at::flip(at::cumsum(at::flip(mask, -1).to(at::kInt), -1) > 0, -1);
+  summary.sample_map = nz == 1 && (before & behind & ~mask).any().item<bool>();
+  if (!summary.line_map.defined() || summary.sample_map) {
+    summary.line_map = (summary.sample_map ? mask[0] : lines).to(at::kInt);
+  }
   const auto acquired = lines.sum().item<int64_t>();
   summary.acceleration = acquired > 0 ? static_cast<double>(lines.numel()) / static_cast<double>(acquired) : 1;
+  if (summary.sample_map) {
+    summary.acceleration = static_cast<double>(mask.numel()) / static_cast<double>(mask.sum().item<int64_t>());
+  }
 
   const at::Tensor power = at::view_as_real(readout_last(kspace.samples)).square().sum(-1);  // [coil, z, y, x]
   const at::Tensor coil_power = power.sum({1, 2, 3});
@@ -128,7 +137,12 @@ void describe_kspace(const KSpace& kspace, const ScanHeader& header, ScanSummary
   const auto box = sampled_box(calibration_lines, centre[2], centre[1]);
   const auto columns = to_flags(mask.any(0).any(0));
   const auto readout_run = run_around(columns, centre[0]);
-  if (box[1] > 1) summary.calibration = Extent3{readout_run[1] - readout_run[0], box[1], box[0]};
+  if (summary.sample_map) {
+    const auto samples = sampled_box(mask[0], centre[1], centre[0]);
+    if (samples[0] > 1 && samples[1] > 1) summary.calibration = Extent3{samples[1], samples[0], 1};
+  } else if (box[1] > 1) {
+    summary.calibration = Extent3{readout_run[1] - readout_run[0], box[1], box[0]};
+  }
 
   const char* fill = "zero filling blurs; --partial-fourier pocs fills the gap";
   partial_fourier(to_flags(lines.any(0)), centre[1], "y", "partial Fourier", fill, summary);

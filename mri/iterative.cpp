@@ -25,7 +25,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // Encoding operator and scaled right-hand side of one reconstruction.
 struct Problem {
@@ -61,8 +63,9 @@ struct Problem {
 };
 
 void check_weight(const char* method, double lambda) {
-  check<ConfigError>(lambda >= 0 && std::isfinite(lambda), [&] { return fmt::format("{}: lambda is {}", method, lambda); },
-                     "give a weight of 0 or more");
+  check<ConfigError>(
+      lambda >= 0 && std::isfinite(lambda), [&] { return fmt::format("{}: lambda is {}", method, lambda); },
+      "give a weight of 0 or more");
 }
 
 }  // namespace
@@ -143,8 +146,9 @@ IterativeReconstruction cg_sense(const at::Tensor& kspace, const at::Tensor& mas
 IterativeReconstruction l1_wavelet(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
                                    const L1WaveletOptions& options) {
   check_weight("l1-wavelet", options.lambda);
-  check<ConfigError>(options.shifts >= 1, [&] { return fmt::format("l1-wavelet: {} shifts", options.shifts); },
-                     "give the number of random offsets per iteration, 1 or more");
+  check<ConfigError>(
+      options.shifts >= 1, [&] { return fmt::format("l1-wavelet: {} shifts", options.shifts); },
+      "give the number of random offsets per iteration, 1 or more");
   const c10::NoGradGuard no_grad;
   const Problem problem(kspace, mask, maps);
   const int64_t dimensions = kspace.size(1) > 1 ? 3 : 2;

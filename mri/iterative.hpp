@@ -20,7 +20,7 @@ namespace monarch::mri {
 
 /// An image and how it was found.
 struct IterativeReconstruction {
-  at::Tensor image;               ///< [map, z, y, x] complex64
+  at::Tensor image;  ///< [map, z, y, x] complex64
   int64_t iterations = 0;
   std::vector<double> residuals;  ///< one per iteration; what it measures is the solver's (see solvers.hpp)
   bool converged = false;         ///< the tolerance ended the run
@@ -46,42 +46,42 @@ at::Tensor root_sum_of_squares(const at::Tensor& kspace, int64_t width = 0);
 IterativeReconstruction sense_adjoint(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps);
 
 struct CgSenseOptions {
-  double lambda = 0.001;      ///< weight of ‖x‖² for data divided by data_scale
+  double lambda = 0.001;  ///< weight of ‖x‖² for data divided by data_scale
   int64_t iterations = 30;
-  double tolerance = 0;       ///< relative residual of the normal equations to stop at; 0 runs all iterations
+  double tolerance = 0;  ///< relative residual of the normal equations to stop at; 0 runs all iterations
   IterationProgress progress = {};
 };
 
 /// Iterative SENSE: argmin ‖A x - y/s‖² + λ‖x‖², s = data_scale, by conjugate gradients from 0.
 /// The same iterates as `bart pics -l2 -r λ -S`. Pruessmann et al., Magn. Reson. Med. 46 (2001).
 IterativeReconstruction cg_sense(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
-                        const CgSenseOptions& options = {});
+                                 const CgSenseOptions& options = {});
 
 struct L1WaveletOptions {
-  double lambda = 0.005;      ///< threshold for data divided by data_scale
+  double lambda = 0.005;  ///< threshold for data divided by data_scale
   int64_t iterations = 30;
-  double tolerance = 0;       ///< relative change of the image to stop at; 0 runs all iterations
-  int64_t wavelet_order = 2;  ///< vanishing moments of the Daubechies wavelet; 2: four taps
-  int64_t levels = 0;         ///< 0: as many as leave a coarsest band of at least 16 along every axis
-  uint64_t seed = 0;          ///< of the random shifts
-  int64_t shifts = 2;         ///< random offsets whose results each proximal step averages
+  double tolerance = 0;               ///< relative change of the image to stop at; 0 runs all iterations
+  int64_t wavelet_order = 2;          ///< vanishing moments of the Daubechies wavelet; 2: four taps
+  int64_t levels = 0;                 ///< 0: as many as leave a coarsest band of at least 16 along every axis
+  uint64_t seed = 0;                  ///< of the random shifts
+  int64_t shifts = 2;                 ///< random offsets whose results each proximal step averages
   bool closing_gradient_step = true;  ///< end on a step on the data term without thresholding
   IterationProgress progress = {};
 };
 
 /// argmin ½‖A x - y/s‖² + λ‖Ψ x‖₁, Ψ an orthogonal wavelet transform whose coarsest band is not penalised, by FISTA
 /// with step 0.95/λmax(A^H A) and cycle spinning: each proximal step is the mean over a few random offsets of the
-/// transform's grid, which suppresses the block artefacts of decimated wavelets; the mean of two leaves half of the variance of one.
-/// The closing gradient step takes back part of the thresholding's bias (BART's `pics` ends on one, too).
-/// Beck, Teboulle (2009); Figueiredo, Nowak, IEEE Trans. Image Process. 12 (2003); Lustig et al., Magn. Reson. Med.
-/// 58 (2007).
+/// transform's grid, which suppresses the block artefacts of decimated wavelets; the mean of two leaves half of the
+/// variance of one. The closing gradient step takes back part of the thresholding's bias (BART's `pics` ends on one,
+/// too). Beck, Teboulle (2009); Figueiredo, Nowak, IEEE Trans. Image Process. 12 (2003); Lustig et al., Magn. Reson.
+/// Med. 58 (2007).
 IterativeReconstruction l1_wavelet(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
-                          const L1WaveletOptions& options = {});
+                                   const L1WaveletOptions& options = {});
 
 struct TotalVariationOptions {
-  double lambda = 0.002;      ///< weight of the total variation for data divided by data_scale
+  double lambda = 0.002;  ///< weight of the total variation for data divided by data_scale
   int64_t iterations = 100;
-  double tolerance = 0;       ///< relative change of the image to stop at; 0 runs all iterations
+  double tolerance = 0;  ///< relative change of the image to stop at; 0 runs all iterations
   IterationProgress progress = {};
 };
 
@@ -89,6 +89,6 @@ struct TotalVariationOptions {
 /// beyond the edge count as equal), by the primal-dual iteration of solvers.hpp.
 /// Rudin, Osher, Fatemi, Physica D 60 (1992); Block et al., Magn. Reson. Med. 57 (2007).
 IterativeReconstruction total_variation(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
-                               const TotalVariationOptions& options = {});
+                                        const TotalVariationOptions& options = {});
 
 }  // namespace monarch::mri

@@ -56,8 +56,8 @@ double gram_bound(const at::Tensor& maps) {
   for (int64_t m = 0; m < count; ++m) {
     at::Tensor row;
     for (int64_t k = 0; k < count; ++k) {
-      const auto entry = m == k ? at::view_as_real(maps[m]).square().sum(-1).sum(0)
-                                : at::abs(at::mul(maps[m].conj(), maps[k]).sum(0));
+      const auto entry =
+          m == k ? at::view_as_real(maps[m]).square().sum(-1).sum(0) : at::abs(at::mul(maps[m].conj(), maps[k]).sum(0));
       row = row.defined() ? row.add_(entry) : entry;
     }
     largest = largest.defined() ? at::maximum(largest, row) : row;
@@ -132,7 +132,8 @@ CartesianSense::Blocks::Blocks(const at::Tensor& all_maps, const at::Tensor& mas
   if (!transformed.empty()) reduced = at::fft_ifftshift(reduced, transformed);
   weights = reduced.to(at::kFloat).reshape({points}).div(static_cast<double>(points));
   if (inner == 1) weights = at::stack({weights, weights}, -1).contiguous();
-  make_plans(extents.slice(static_cast<size_t>(first_axis), static_cast<size_t>(std::max<int64_t>(0, last_axis + 1 - first_axis))));
+  make_plans(extents.slice(static_cast<size_t>(first_axis),
+                           static_cast<size_t>(std::max<int64_t>(0, last_axis + 1 - first_axis))));
 
   if (block_count == 1 && tile_size() == outer * points * inner) {
     maps = all_maps.reshape({1, map_count, coils, tile_size()});
@@ -233,7 +234,7 @@ CartesianSense::CartesianSense(const at::Tensor& maps, const at::Tensor& mask)
                        mask.device().str());
   });
   const c10::NoGradGuard no_grad;
-  mask_ = mask.to(at::kFloat).contiguous();
+  missing_ = mask.logical_not();
   // The image must split into [outer, transformed, inner]: an axis between two transformed ones is transformed, too.
   int64_t first = 3, last = -1;
   for (int64_t axis = 0; axis < 3; ++axis) {
@@ -246,8 +247,8 @@ CartesianSense::CartesianSense(const at::Tensor& maps, const at::Tensor& mask)
   if (last < 0) first = 0;
   blocks_ = std::make_unique<const Blocks>(maps_, mask, first, last);
   norm_bound_ = gram_bound(maps_);
-  fourier_ = std::make_shared<const operators::Fourier>(
-      codomain(), operators::FourierOptions{.dimensions = 3, .centred = true});
+  fourier_ = std::make_shared<const operators::Fourier>(codomain(),
+                                                        operators::FourierOptions{.dimensions = 3, .centred = true});
 }
 
 CartesianSense::~CartesianSense() = default;
@@ -258,21 +259,22 @@ std::string CartesianSense::describe() const {
     if (transformed_[axis]) axes += "zyx"[axis];
   }
   return fmt::format("Cartesian SENSE: {} maps, {} coils, {:.0f} of {} samples, sampling varies along {}; {} -> {}",
-                     maps_.size(0), maps_.size(1), mask_.sum(at::kDouble).item<double>(), mask_.numel(),
-                     axes.empty() ? "no axis" : axes, domain().text(), codomain().text());
+                     maps_.size(0), maps_.size(1), missing_.logical_not().sum(at::kDouble).item<double>(),
+                     missing_.numel(), axes.empty() ? "no axis" : axes, domain().text(), codomain().text());
 }
 
 at::Tensor CartesianSense::do_apply(const at::Tensor& x) const {
   // Few calls come here (simulating data, residuals); all the time of a solver is in do_normal.
   const auto coil_images = at::mul(maps_, x.unsqueeze(2)).sum(1);
-  return fourier_->apply(coil_images).mul(mask_);
+  return fourier_->apply(coil_images).masked_fill_(missing_, 0);
 }
 
 at::Tensor CartesianSense::do_adjoint(const at::Tensor& y) const {
-  const auto coil_images = fourier_->adjoint(at::mul(y, mask_)).contiguous();
-  auto result = at::zeros({y.size(0), maps_.size(0), maps_.size(2), maps_.size(3), maps_.size(4)}, coil_images.options());
+  const auto coil_images = fourier_->adjoint(y.masked_fill(missing_, 0)).contiguous();
+  auto result =
+      at::zeros({y.size(0), maps_.size(0), maps_.size(2), maps_.size(3), maps_.size(4)}, coil_images.options());
   const int64_t coils = maps_.size(1);
-  const int64_t points = mask_.numel();
+  const int64_t points = missing_.numel();
   const int64_t images = result.size(0) * result.size(1);
   const complex64* maps = pointer(maps_);
   const complex64* from = pointer(coil_images);
@@ -294,7 +296,7 @@ at::Tensor CartesianSense::do_normal(const at::Tensor& x) const {
   const Blocks& blocks = *blocks_;
   const auto input = x.resolve_conj().resolve_neg().contiguous();
   auto output = at::empty_like(input);
-  const int64_t volume = mask_.numel();
+  const int64_t volume = missing_.numel();
   const int64_t image_size = blocks.map_count * volume;
   const int64_t size = blocks.tile_size();
   const int64_t sum_size = blocks.map_count * size;

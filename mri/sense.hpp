@@ -51,8 +51,8 @@ class CartesianSense final : public operators::LinearOperator {
  private:
   struct Blocks;
 
-  at::Tensor maps_;  // [map, coil, z, y, x]
-  at::Tensor mask_;  // [z, y, x] float32
+  at::Tensor maps_;     // [map, coil, z, y, x]
+  at::Tensor missing_;  // [z, y, x] bool: what was not acquired; zero is written there, whatever the argument holds
   std::array<bool, 3> transformed_{};
   double norm_bound_ = 0;
   operators::OperatorPtr fourier_;  // centred, unitary, over z, y and x of the coil images

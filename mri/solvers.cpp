@@ -29,7 +29,9 @@ float* floats(const at::Tensor& t) {
   return nullptr;
 }
 
-int64_t float_count(const at::Tensor& t) { return t.is_complex() ? 2 * t.numel() : t.numel(); }
+int64_t float_count(const at::Tensor& t) {
+  return t.is_complex() ? 2 * t.numel() : t.numel();
+}
 
 // Σ over blocks of f(begin, count), in block order.
 template <class Function>
@@ -56,7 +58,9 @@ double real_inner(const at::Tensor& x, const at::Tensor& y) {
   return product.sum(at::kDouble).item<double>();
 }
 
-double length_of(const at::Tensor& x) { return std::sqrt(real_inner(x, x)); }
+double length_of(const at::Tensor& x) {
+  return std::sqrt(real_inner(x, x));
+}
 
 // x += alpha p, r -= alpha q; returns ‖r‖².
 double step_and_residual(at::Tensor& x, const at::Tensor& p, at::Tensor& r, const at::Tensor& q, double alpha) {
@@ -120,17 +124,22 @@ double extrapolate(const at::Tensor& x, const at::Tensor& previous, double beta,
 
 void check_common(const char* solver, const LinearOperator& a, const at::Tensor& b, int64_t iterations,
                   double tolerance, const at::Tensor& initial) {
-  check<ConfigError>(iterations >= 0, [&] { return fmt::format("{}: {} iterations asked for", solver, iterations); },
-                     "give a count of 0 or more");
-  check<ConfigError>(tolerance >= 0, [&] { return fmt::format("{}: tolerance is {}", solver, tolerance); },
-                     "give a relative residual of 0 (run all iterations) or more");
+  check<ConfigError>(
+      iterations >= 0, [&] { return fmt::format("{}: {} iterations asked for", solver, iterations); },
+      "give a count of 0 or more");
+  check<ConfigError>(
+      tolerance >= 0, [&] { return fmt::format("{}: tolerance is {}", solver, tolerance); },
+      "give a relative residual of 0 (run all iterations) or more");
   const auto& domain = a.domain().shape;
   const auto shape = b.sizes();
   const bool fits = shape.size() >= domain.size() && std::equal(domain.rbegin(), domain.rend(), shape.rbegin());
-  check<ShapeError>(fits, [&] {
-    return fmt::format("{}: the right-hand side has shape {}, but A^H y of {} has {}", solver, shape_text(shape),
-                       a.describe(), shape_text(domain));
-  }, "pass b = A.adjoint(y), not y");
+  check<ShapeError>(
+      fits,
+      [&] {
+        return fmt::format("{}: the right-hand side has shape {}, but A^H y of {} has {}", solver, shape_text(shape),
+                           a.describe(), shape_text(domain));
+      },
+      "pass b = A.adjoint(y), not y");
   check<ShapeError>(!initial.defined() || initial.sizes() == shape, [&] {
     return fmt::format("{}: the start has shape {}, the right-hand side {}", solver, shape_text(initial.sizes()),
                        shape_text(shape));
@@ -138,9 +147,10 @@ void check_common(const char* solver, const LinearOperator& a, const at::Tensor&
 }
 
 void check_finite(double value, const char* solver, int64_t iteration) {
-  check<BackendError>(std::isfinite(value), [&] {
-    return fmt::format("{}: the residual is {} at iteration {}", solver, value, iteration);
-  }, "the data or the coil sensitivities hold NaN or infinite values, or the step size is too large");
+  check<BackendError>(
+      std::isfinite(value),
+      [&] { return fmt::format("{}: the residual is {} at iteration {}", solver, value, iteration); },
+      "the data or the coil sensitivities hold NaN or infinite values, or the step size is too large");
 }
 
 at::Tensor start(const at::Tensor& initial, const at::Tensor& b) {
@@ -159,8 +169,9 @@ double relative(double change, double size) {
 SolverResult conjugate_gradient(const LinearOperator& a, const at::Tensor& b, const ConjugateGradientOptions& options) {
   const char* name = "conjugate gradients";
   check_common(name, a, b, options.iterations, options.tolerance, options.initial);
-  check<ConfigError>(options.lambda >= 0, [&] { return fmt::format("{}: lambda is {}", name, options.lambda); },
-                     "the weight of the penalty is 0 or more");
+  check<ConfigError>(
+      options.lambda >= 0, [&] { return fmt::format("{}: lambda is {}", name, options.lambda); },
+      "the weight of the penalty is 0 or more");
   const c10::NoGradGuard no_grad;
   SolverResult result;
   result.x = start(options.initial, b);
@@ -219,8 +230,9 @@ SolverResult fista(const LinearOperator& a, const at::Tensor& b, const ProximalM
                    const FistaOptions& options) {
   const char* name = "FISTA";
   check_common(name, a, b, options.iterations, options.tolerance, options.initial);
-  check<ConfigError>(options.step >= 0, [&] { return fmt::format("{}: step is {}", name, options.step); },
-                     "give 0 (1 / largest eigenvalue) or more");
+  check<ConfigError>(
+      options.step >= 0, [&] { return fmt::format("{}: step is {}", name, options.step); },
+      "give 0 (1 / largest eigenvalue) or more");
   const c10::NoGradGuard no_grad;
   double step = options.step;
   if (step == 0) {
@@ -259,10 +271,13 @@ SolverResult primal_dual(const LinearOperator& a, const LinearOperator& k, const
                          const DualProximalMap& dual_proximal, const PrimalDualOptions& options) {
   const char* name = "primal-dual iteration";
   check_common(name, a, b, options.iterations, options.tolerance, options.initial);
-  check<ConfigError>(options.data_norm > 0 && options.analysis_norm > 0 && options.dual_step >= 0, [&] {
-    return fmt::format("{}: norms {} and {}, dual step {}", name, options.data_norm, options.analysis_norm,
-                       options.dual_step);
-  }, "norm bounds are positive");
+  check<ConfigError>(
+      options.data_norm > 0 && options.analysis_norm > 0 && options.dual_step >= 0,
+      [&] {
+        return fmt::format("{}: norms {} and {}, dual step {}", name, options.data_norm, options.analysis_norm,
+                           options.dual_step);
+      },
+      "norm bounds are positive");
   const c10::NoGradGuard no_grad;
   const double sigma = options.dual_step > 0 ? options.dual_step : 0.15 * options.data_norm / options.analysis_norm;
   const double tau = 0.99 / (options.data_norm / 2 + sigma * options.analysis_norm);

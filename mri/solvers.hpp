@@ -23,10 +23,10 @@ struct SolverResult {
 };
 
 struct ConjugateGradientOptions {
-  double lambda = 0;       ///< weight of ‖x‖²
+  double lambda = 0;  ///< weight of ‖x‖²
   int64_t iterations = 30;
-  double tolerance = 0;    ///< stop at ‖r‖ / ‖b‖ <= tolerance; 0 runs all iterations
-  at::Tensor initial = {};      ///< start; zero where undefined
+  double tolerance = 0;     ///< stop at ‖r‖ / ‖b‖ <= tolerance; 0 runs all iterations
+  at::Tensor initial = {};  ///< start; zero where undefined
   IterationCallback callback = {};
 };
 
@@ -49,13 +49,13 @@ using ProximalMap = std::function<at::Tensor(at::Tensor x, double step, int64_t 
 
 struct FistaOptions {
   int64_t iterations = 30;
-  double step = 0;         ///< <= 1/λmax(A^H A); 0: `step_fraction`/λmax by power iteration
+  double step = 0;  ///< <= 1/λmax(A^H A); 0: `step_fraction`/λmax by power iteration
   double step_fraction = 0.95;
-  double tolerance = 0;    ///< stop at ‖x_k - x_{k-1}‖ / ‖x_k‖ <= tolerance; 0 runs all iterations
+  double tolerance = 0;  ///< stop at ‖x_k - x_{k-1}‖ / ‖x_k‖ <= tolerance; 0 runs all iterations
   /// Return z + step (b - A^H A z) for the last extrapolated z instead of x: a gradient step that no proximal map
   /// follows takes back part of the penalty's bias. One more normal().
   bool closing_gradient_step = false;
-  at::Tensor initial = {};      ///< start; zero where undefined
+  at::Tensor initial = {};  ///< start; zero where undefined
   IterationCallback callback = {};
 };
 
@@ -68,11 +68,11 @@ SolverResult fista(const operators::LinearOperator& a, const at::Tensor& b, cons
 
 struct PrimalDualOptions {
   int64_t iterations = 100;
-  double data_norm = 1;    ///< upper bound L of λmax(A^H A)
+  double data_norm = 1;      ///< upper bound L of λmax(A^H A)
   double analysis_norm = 1;  ///< upper bound of λmax(K^H K)
-  double dual_step = 0;    ///< σ; 0: 0.15 L / λmax(K^H K), near the best for total variation within 30 to 100 steps
-  double tolerance = 0;    ///< stop at ‖x_k - x_{k-1}‖ / ‖x_k‖ <= tolerance; 0 runs all iterations
-  at::Tensor initial = {};      ///< start; zero where undefined
+  double dual_step = 0;      ///< σ; 0: 0.15 L / λmax(K^H K), near the best for total variation within 30 to 100 steps
+  double tolerance = 0;      ///< stop at ‖x_k - x_{k-1}‖ / ‖x_k‖ <= tolerance; 0 runs all iterations
+  at::Tensor initial = {};   ///< start; zero where undefined
   IterationCallback callback = {};
 };
 

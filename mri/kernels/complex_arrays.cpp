@@ -18,14 +18,26 @@ using Vector = hn::Vec<Tag>;
 // Lanes hold re, im, re, im …. The scalar target has one lane and thus no pairs: there every loop over vectors is
 // skipped, and the loop over the rest does all.
 #if HWY_TARGET == HWY_SCALAR
-HWY_INLINE int64_t lane_count(Tag) { return int64_t{1} << 60; }
-HWY_INLINE Vector alternating(Tag d) { return hn::Set(d, 1.0f); }
-HWY_INLINE Vector product(Vector a, Vector, Vector) { return a; }
-HWY_INLINE Vector product_add(Vector a, Vector, Vector, Vector) { return a; }
+HWY_INLINE int64_t lane_count(Tag) {
+  return int64_t{1} << 60;
+}
+HWY_INLINE Vector alternating(Tag d) {
+  return hn::Set(d, 1.0f);
+}
+HWY_INLINE Vector product(Vector a, Vector, Vector) {
+  return a;
+}
+HWY_INLINE Vector product_add(Vector a, Vector, Vector, Vector) {
+  return a;
+}
 #else
-HWY_INLINE int64_t lane_count(Tag d) { return static_cast<int64_t>(hn::Lanes(d)); }
+HWY_INLINE int64_t lane_count(Tag d) {
+  return static_cast<int64_t>(hn::Lanes(d));
+}
 // (-1, +1, -1, +1, …)
-HWY_INLINE Vector alternating(Tag d) { return hn::OddEven(hn::Set(d, 1.0f), hn::Set(d, -1.0f)); }
+HWY_INLINE Vector alternating(Tag d) {
+  return hn::OddEven(hn::Set(d, 1.0f), hn::Set(d, -1.0f));
+}
 // a b for sign = alternating(d), conj(a) b for its negative.
 HWY_INLINE Vector product(Vector a, Vector b, Vector sign) {
   return hn::MulAdd(hn::DupEven(a), b, hn::Mul(hn::Mul(hn::DupOdd(a), sign), hn::Reverse2(Tag(), b)));
@@ -67,8 +79,12 @@ HWY_INLINE void accumulate(const float* HWY_RESTRICT a, const float* HWY_RESTRIC
   }
 }
 
-void multiply_add(const float* a, const float* b, float* out, int64_t n) { accumulate<false>(a, b, out, n); }
-void conjugate_multiply_add(const float* a, const float* b, float* out, int64_t n) { accumulate<true>(a, b, out, n); }
+void multiply_add(const float* a, const float* b, float* out, int64_t n) {
+  accumulate<false>(a, b, out, n);
+}
+void conjugate_multiply_add(const float* a, const float* b, float* out, int64_t n) {
+  accumulate<true>(a, b, out, n);
+}
 
 void scale_rows(const float* HWY_RESTRICT weight, float* HWY_RESTRICT data, int64_t rows, int64_t width) {
   const Tag d;
@@ -218,8 +234,12 @@ HWY_EXPORT(extrapolate);
 
 namespace {
 // std::complex<float> arrays may be read as arrays of pairs (C++20 [complex.numbers]).
-const float* pairs(const complex64* z) { return reinterpret_cast<const float*>(z); }
-float* pairs(complex64* z) { return reinterpret_cast<float*>(z); }
+const float* pairs(const complex64* z) {
+  return reinterpret_cast<const float*>(z);
+}
+float* pairs(complex64* z) {
+  return reinterpret_cast<float*>(z);
+}
 }  // namespace
 
 void multiply(const complex64* a, const complex64* b, complex64* out, int64_t n) {
@@ -237,7 +257,9 @@ void scale_rows(const float* weight, complex64* data, int64_t rows, int64_t widt
 void scale_pairs(const float* weight_pairs, complex64* data, int64_t n) {
   HWY_DYNAMIC_DISPATCH(scale_reals)(weight_pairs, pairs(data), 2 * n);
 }
-double dot(const float* x, const float* y, int64_t n) { return HWY_DYNAMIC_DISPATCH(dot)(x, y, n); }
+double dot(const float* x, const float* y, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(dot)(x, y, n);
+}
 double step_and_residual(float* x, const float* p, float* r, const float* q, float alpha, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(step_and_residual)(x, p, r, q, alpha, n);
 }

@@ -22,7 +22,7 @@ namespace monarch::operators::kernels::cpu {
 namespace {
 
 /// One candidate is timed to its end, so a plan may take a little longer than this.
-constexpr double planning_limit_seconds = 2;
+constexpr double planning_limit_seconds = 0.5;
 /// Cheaper plans are not worth a write to disk.
 constexpr double worth_keeping_seconds = 2e-3;
 constexpr size_t most_plans = 2048;

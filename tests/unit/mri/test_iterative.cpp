@@ -63,7 +63,8 @@ at::Tensor brain_kspace() {
 }
 
 void run_bart(const test::TemporaryFolder& folder, const std::string& arguments) {
-  const auto result = test::run_command(fmt::format("cd {} && OMP_NUM_THREADS=1 bart {}", folder.path().string(), arguments));
+  const auto result =
+      test::run_command(fmt::format("cd {} && OMP_NUM_THREADS=1 bart {}", folder.path().string(), arguments));
   INFO(result.output << result.errors);
   REQUIRE(result.exit_code == 0);
 }
@@ -71,8 +72,8 @@ void run_bart(const test::TemporaryFolder& folder, const std::string& arguments)
 }  // namespace
 
 TEST_CASE("root sum of squares: fully sampled k-space gives the magnitude of the phantom") {
-  const auto c = GENERATE(std::array<int64_t, 3>{1, 64, 48}, std::array<int64_t, 3>{1, 65, 47},
-                          std::array<int64_t, 3>{6, 33, 32});
+  const auto c =
+      GENERATE(std::array<int64_t, 3>{1, 64, 48}, std::array<int64_t, 3>{1, 65, 47}, std::array<int64_t, 3>{6, 33, 32});
   const auto phantom = test::make_phantom({.coils = 4, .z = c[0], .y = c[1], .x = c[2]});
   REQUIRE(relative_error(mri::root_sum_of_squares(phantom.kspace), at::abs(phantom.image)) <= 1e-5);
   SECTION("the central columns are those of the whole image") {
@@ -91,7 +92,8 @@ TEST_CASE("data scale: it follows the unit of the data and the solution does not
   const auto scaled = scan.kspace * factor;
   REQUIRE(std::abs(mri::data_scale(scaled) / (scale * factor) - 1) <= 1e-5);
   const auto image = mri::l1_wavelet(scan.kspace, scan.mask, scan.maps, {.iterations = 5}).image;
-  REQUIRE(relative_error(mri::l1_wavelet(scaled, scan.mask, scan.maps, {.iterations = 5}).image, image * factor) <= 1e-4);
+  REQUIRE(relative_error(mri::l1_wavelet(scaled, scan.mask, scan.maps, {.iterations = 5}).image, image * factor) <=
+          1e-4);
   // A phantom in [0, 1] has a brightness of that order.
   REQUIRE(scale > 0.05);
   REQUIRE(scale < 2.0);
@@ -99,8 +101,8 @@ TEST_CASE("data scale: it follows the unit of the data and the solution does not
 
 TEST_CASE("sense adjoint: full sampling with normalised maps gives the image exactly") {
   const auto phantom = test::make_phantom({.coils = 5, .y = 61, .x = 50});
-  const auto result = mri::sense_adjoint(phantom.kspace, at::ones({1, 61, 50}, at::kBool),
-                                         phantom.sensitivities.unsqueeze(0));
+  const auto result =
+      mri::sense_adjoint(phantom.kspace, at::ones({1, 61, 50}, at::kBool), phantom.sensitivities.unsqueeze(0));
   REQUIRE(relative_error(result.image[0], phantom.image) <= 1e-5);
 }
 
@@ -117,10 +119,12 @@ TEST_CASE("iterative reconstruction: the phantom comes back with the stated erro
   CAPTURE(c.axis, c.acceleration);
   const auto scan = phantom_scan(c.axis, c.acceleration, {.coils = 8, .y = 128, .x = 120, .noise = 0.003});
   const double adjoint = scaled_error(mri::sense_adjoint(scan.kspace, scan.mask, scan.maps).image, scan.truth);
-  const double cg = relative_error(mri::cg_sense(scan.kspace, scan.mask, scan.maps, {.lambda = 1e-4}).image, scan.truth);
-  const double l1 = relative_error(mri::l1_wavelet(scan.kspace, scan.mask, scan.maps, {.lambda = 0.002}).image, scan.truth);
-  const double tv = relative_error(mri::total_variation(scan.kspace, scan.mask, scan.maps, {.lambda = 0.001}).image,
-                                   scan.truth);
+  const double cg =
+      relative_error(mri::cg_sense(scan.kspace, scan.mask, scan.maps, {.lambda = 1e-4}).image, scan.truth);
+  const double l1 =
+      relative_error(mri::l1_wavelet(scan.kspace, scan.mask, scan.maps, {.lambda = 0.002}).image, scan.truth);
+  const double tv =
+      relative_error(mri::total_variation(scan.kspace, scan.mask, scan.maps, {.lambda = 0.001}).image, scan.truth);
   CAPTURE(adjoint, cg, l1, tv);
   REQUIRE(adjoint > c.zero_filled);
   REQUIRE(cg <= c.cg);
@@ -155,8 +159,8 @@ TEST_CASE("total variation: a piecewise constant image comes back from few noisy
   const auto maps = phantom.sensitivities.unsqueeze(0);
   const auto noise = Rng(3, "noise").normal({4, 1, 64, 64}, at::kComplexFloat) * 0.03;
   const auto kspace = (test::centred_fft(phantom.sensitivities * image) + noise) * mask;
-  const double tv = relative_error(
-      mri::total_variation(kspace, mask, maps, {.lambda = 0.02, .iterations = 300}).image[0], image);
+  const double tv =
+      relative_error(mri::total_variation(kspace, mask, maps, {.lambda = 0.02, .iterations = 300}).image[0], image);
   const double cg = relative_error(mri::cg_sense(kspace, mask, maps).image[0], image);
   CAPTURE(tv, cg);
   REQUIRE(tv <= 0.03);

@@ -54,13 +54,12 @@ TEST_CASE("cartesian sense: forward and adjoint and normal are the composition f
     std::string along;
     int64_t coils, maps;
   };
-  const auto c = GENERATE(
-      Case{{1, 16, 12}, "y", 3, 1}, Case{{1, 15, 13}, "y", 4, 1}, Case{{1, 17, 40}, "y", 2, 2},
-      Case{{1, 16, 12}, "x", 3, 1}, Case{{1, 37, 15}, "x", 4, 2}, Case{{1, 15, 14}, "yx", 3, 1},
-      Case{{1, 16, 21}, "yx", 5, 2}, Case{{1, 9, 10}, "", 3, 1}, Case{{6, 7, 20}, "zy", 3, 1},
-      Case{{5, 8, 9}, "zyx", 2, 2}, Case{{6, 5, 7}, "zx", 3, 1}, Case{{4, 6, 9}, "z", 2, 1},
-      Case{{3, 8, 33}, "y", 2, 2}, Case{{3, 5, 16}, "x", 2, 1}, Case{{1, 1, 9}, "x", 1, 1}, Case{{1, 1, 1}, "", 1, 1},
-      Case{{1, 11, 1}, "y", 2, 1}, Case{{2, 23, 50}, "yx", 2, 1});
+  const auto c = GENERATE(Case{{1, 16, 12}, "y", 3, 1}, Case{{1, 15, 13}, "y", 4, 1}, Case{{1, 17, 40}, "y", 2, 2},
+                          Case{{1, 16, 12}, "x", 3, 1}, Case{{1, 37, 15}, "x", 4, 2}, Case{{1, 15, 14}, "yx", 3, 1},
+                          Case{{1, 16, 21}, "yx", 5, 2}, Case{{1, 9, 10}, "", 3, 1}, Case{{6, 7, 20}, "zy", 3, 1},
+                          Case{{5, 8, 9}, "zyx", 2, 2}, Case{{6, 5, 7}, "zx", 3, 1}, Case{{4, 6, 9}, "z", 2, 1},
+                          Case{{3, 8, 33}, "y", 2, 2}, Case{{3, 5, 16}, "x", 2, 1}, Case{{1, 1, 9}, "x", 1, 1},
+                          Case{{1, 1, 1}, "", 1, 1}, Case{{1, 11, 1}, "y", 2, 1}, Case{{2, 23, 50}, "yx", 2, 1});
   CAPTURE(c.extents, c.along, c.coils, c.maps);
   const auto [nz, ny, nx] = c.extents;
   const auto maps = random({c.maps, c.coils, nz, ny, nx}, 1);
@@ -109,8 +108,8 @@ TEST_CASE("cartesian sense: it is sampling times fourier times coils") {
   const CartesianSense fused(maps, mask);
   const auto space = fused.codomain();
   const operators::OperatorPtr coils = std::make_shared<const operators::CoilSensitivities>(maps);
-  const operators::OperatorPtr fourier = std::make_shared<const operators::Fourier>(
-      space, operators::FourierOptions{.dimensions = 3, .centred = true});
+  const operators::OperatorPtr fourier =
+      std::make_shared<const operators::Fourier>(space, operators::FourierOptions{.dimensions = 3, .centred = true});
   const operators::OperatorPtr sampling = std::make_shared<const operators::Sampling>(space, mask);
   const auto composed = sampling * fourier * coils;
   REQUIRE(composed->domain() == fused.domain());

@@ -22,7 +22,9 @@ at::Tensor random(std::vector<int64_t> shape, at::ScalarType dtype, uint64_t see
 }
 
 // argmin_z ½|z - x|² + t|z| for complex numbers.
-at::Tensor shrink(const at::Tensor& x, double t) { return x * (1 - t / at::abs(x).clamp_min(1e-30)).clamp_min(0); }
+at::Tensor shrink(const at::Tensor& x, double t) {
+  return x * (1 - t / at::abs(x).clamp_min(1e-30)).clamp_min(0);
+}
 
 }  // namespace
 
@@ -124,12 +126,14 @@ TEST_CASE("primal dual: the minimiser of an l1 analysis problem is that of fista
   const auto basis = std::get<0>(at::linalg_qr(random({16, 16}, at::kComplexDouble, 12)));
   const DenseOperator k(basis);
   const double lambda = 3.0;
-  const auto proximal = [&](const at::Tensor& x, double t, int64_t) { return k.adjoint(shrink(k.apply(x), t * lambda)); };
+  const auto proximal = [&](const at::Tensor& x, double t, int64_t) {
+    return k.adjoint(shrink(k.apply(x), t * lambda));
+  };
   const auto expected = mri::fista(a, b, proximal, {.iterations = 3000}).x;
   // The conjugate of lambda |.| is the indicator of the disc of radius lambda.
   const auto projection = [&](const at::Tensor& u, double) { return u / (at::abs(u) / lambda).clamp_min(1.0); };
-  const auto result = mri::primal_dual(a, k, b, projection,
-                                       {.iterations = 6000, .data_norm = 1.01 * mri::largest_eigenvalue(a, 200)});
+  const auto result =
+      mri::primal_dual(a, k, b, projection, {.iterations = 6000, .data_norm = 1.01 * mri::largest_eigenvalue(a, 200)});
   REQUIRE(relative_error(result.x, expected) <= 1e-5);
 }
 
@@ -141,7 +145,9 @@ TEST_CASE("complex kernels: every length agrees with the formula") {
   const auto reals = [&](const at::Tensor& t) { return reinterpret_cast<float*>(data(t)); };
   const auto a = make(1), b = make(2), c = make(3);
   const double tolerance = 1e-6;
-  const auto close = [&](const at::Tensor& x, const at::Tensor& y) { return n == 0 || relative_error(x, y) <= tolerance; };
+  const auto close = [&](const at::Tensor& x, const at::Tensor& y) {
+    return n == 0 || relative_error(x, y) <= tolerance;
+  };
 
   auto out = make(4);
   mri::kernels::multiply(data(a), data(b), data(out), n);

@@ -131,7 +131,8 @@ TEST_CASE("Contract: every operator class has an entry in the zoo") {
   CHECK(in_headers.count("Fourier") == 1);
   CHECK(in_zoo == in_headers);
   // The search itself must find what is not in the zoo.
-  const std::string others = "class Missing final : public LinearOperator {\nclass Sub : public operators::LinearOperator";
+  const std::string others =
+      "class Missing final : public LinearOperator {\nclass Sub : public operators::LinearOperator";
   CHECK(operator_classes(others) == std::set<std::string>{"Missing", "Sub"});
 }
 
