@@ -29,6 +29,30 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// data_scale() of k-space times the mask, where one is given.
+double brightness(const at::Tensor& kspace, const at::Tensor& mask) {
+  constexpr int64_t kExtent = 32;
+  auto centre = kspace;
+  auto sampled = mask;
+  double enlargement = 1;
+  for (int64_t axis = 1; axis < 4; ++axis) {
+    const int64_t extent = kspace.size(axis), kept = std::min(extent, kExtent);
+    // Index floor(extent/2), DC, becomes floor(kept/2).
+    centre = centre.narrow(axis, extent / 2 - kept / 2, kept);
+    if (sampled.defined()) sampled = sampled.narrow(axis - 1, extent / 2 - kept / 2, kept);
+    enlargement *= static_cast<double>(extent) / static_cast<double>(kept);
+  }
+  if (sampled.defined()) centre = at::mul(centre, sampled);
+  const auto sorted = std::get<0>(root_sum_of_squares(centre.contiguous()).flatten().sort());
+  const auto value = [&](int64_t index) { return sorted[index].item<double>() / std::sqrt(enlargement); };
+  const int64_t count = sorted.numel();
+  const double median = value(count / 2);
+  const double p90 = value(static_cast<int64_t>(0.9 * static_cast<double>(count)));
+  const double maximum = value(count - 1);
+  // p90 of a sparse object may be 0; its maximum is not.
+  return maximum - p90 < 2 * (p90 - median) && p90 > 0 ? p90 : maximum;
+}
+
 // Encoding operator and scaled right-hand side of one reconstruction.
 struct Problem {
   Problem(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps)
@@ -39,7 +63,7 @@ struct Problem {
                          shape_text(samples.sizes()), shape_text(maps.sizes()));
     });
     check_finite(samples, "k-space");
-    scale = data_scale(at::mul(samples, mask));
+    scale = brightness(samples, mask);
     check<DataError>(scale > 0, "k-space is zero wherever the mask says that it was acquired",
                      "look at the scan's line map with `monarch info`");
     rhs = encode.adjoint(samples).div_(scale);
@@ -105,23 +129,7 @@ at::Tensor root_sum_of_squares(const at::Tensor& kspace, int64_t width) {
 }
 
 double data_scale(const at::Tensor& kspace) {
-  constexpr int64_t kExtent = 32;
-  auto centre = coil_array(kspace, "k-space");
-  double enlargement = 1;
-  for (int64_t axis = 1; axis < 4; ++axis) {
-    const int64_t extent = centre.size(axis), kept = std::min(extent, kExtent);
-    // Index floor(extent/2), DC, becomes floor(kept/2).
-    centre = centre.narrow(axis, extent / 2 - kept / 2, kept);
-    enlargement *= static_cast<double>(extent) / static_cast<double>(kept);
-  }
-  const auto sorted = std::get<0>(root_sum_of_squares(centre.contiguous()).flatten().sort());
-  const auto value = [&](int64_t index) { return sorted[index].item<double>() / std::sqrt(enlargement); };
-  const int64_t count = sorted.numel();
-  const double median = value(count / 2);
-  const double p90 = value(static_cast<int64_t>(0.9 * static_cast<double>(count)));
-  const double maximum = value(count - 1);
-  // p90 of a sparse object may be 0; its maximum is not.
-  return maximum - p90 < 2 * (p90 - median) && p90 > 0 ? p90 : maximum;
+  return brightness(coil_array(kspace, "k-space"), {});
 }
 
 IterativeReconstruction sense_adjoint(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps) {

@@ -6,7 +6,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
+#include <utility>
 #include <vector>
 
 #include "monarch/core/error.hpp"
@@ -51,18 +52,34 @@ Space kspace_space(const at::Tensor& maps) {
 
 // Largest infinity norm of the maps' Gram matrices: no eigenvalue exceeds it.
 double gram_bound(const at::Tensor& maps) {
-  const int64_t count = maps.size(0);
-  at::Tensor largest;
-  for (int64_t m = 0; m < count; ++m) {
-    at::Tensor row;
-    for (int64_t k = 0; k < count; ++k) {
-      const auto entry =
-          m == k ? at::view_as_real(maps[m]).square().sum(-1).sum(0) : at::abs(at::mul(maps[m].conj(), maps[k]).sum(0));
-      row = row.defined() ? row.add_(entry) : entry;
+  const int64_t count = maps.size(0), coils = maps.size(1), points = maps[0][0].numel();
+  const complex64* data = pointer(maps);
+  constexpr int64_t kChunk = 2048;
+  const int64_t chunks = (points + kChunk - 1) / kChunk;
+  std::vector<float> largest(static_cast<size_t>(chunks), 0.0f);
+  at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+    std::vector<complex64> entry(kChunk);
+    std::vector<float> row(kChunk);
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const int64_t first = chunk * kChunk, size = std::min(kChunk, points - first);
+      for (int64_t m = 0; m < count; ++m) {
+        std::fill(row.begin(), row.end(), 0.0f);
+        for (int64_t k = 0; k < count; ++k) {
+          std::fill(entry.begin(), entry.end(), complex64{});
+          for (int64_t c = 0; c < coils; ++c) {
+            kernels::conjugate_multiply_add(data + (m * coils + c) * points + first,
+                                            data + (k * coils + c) * points + first, entry.data(), size);
+          }
+          for (size_t i = 0; i < row.size(); ++i) row[i] += std::hypot(entry[i].real(), entry[i].imag());
+        }
+        float& bound = largest[static_cast<size_t>(chunk)];
+        for (const float value : row) bound = value <= bound ? bound : value;  // NaN counts as large
+      }
     }
-    largest = largest.defined() ? at::maximum(largest, row) : row;
-  }
-  return largest.max().item<double>();
+  });
+  double result = 0;
+  for (const float value : largest) result = value <= result ? result : value;
+  return result;
 }
 
 bool varies(const at::Tensor& mask, int64_t axis) {
@@ -71,16 +88,20 @@ bool varies(const at::Tensor& mask, int64_t axis) {
 
 }  // namespace
 
-// The image seen as [outer, points, inner], where `points` runs over the transformed axes, and cut into tiles that
-// stay in cache: [points, width] columns of one outer index, or [rows, points] where nothing lies inside.
+// The image seen as [outer, points, inner], where `points` runs over the transformed axes, and cut into tiles of a few
+// lines of points that stay in cache. A tile is [line, points] with contiguous points, whose transforms are the
+// fastest: where something lies inside (columns of an image), the tile is transposed once per application, not once per
+// coil.
 struct CartesianSense::Blocks {
   Blocks(const at::Tensor& maps, const at::Tensor& mask, int64_t first_axis, int64_t last_axis);
 
-  int64_t tile_size() const { return rows * points * width; }
+  int64_t tile_size() const { return lines * points; }
+  /// Index in the image of the first point of a block, and how many of its lines are inside the image.
+  std::pair<int64_t, int64_t> locate(int64_t block) const;
   void gather(const complex64* image, int64_t block, complex64* tile) const;
   void scatter(const complex64* tile, int64_t block, complex64* image) const;
   void make_plans(at::IntArrayRef transformed_extents);
-  /// tile = F^H M F tile, on every column or row.
+  /// tile = F^H M F tile, on every line.
   void convolve(complex64* tile) const;
   /// sum[map, tile] += Σ_{coils begin..end} conj(S) F^H M F Σ_map S image[map, tile]; `tile` is scratch.
   void accumulate(const complex64* image, int64_t block, int64_t begin, int64_t end, complex64* tile,
@@ -91,11 +112,10 @@ struct CartesianSense::Blocks {
   int64_t outer = 1;
   int64_t points = 1;
   int64_t inner = 1;
-  int64_t rows = 1;
-  int64_t width = 1;
+  int64_t lines = 1;
   int64_t block_count;
-  at::Tensor maps;     // [block, map, coil, tile]
-  at::Tensor weights;  // [points], or [points, 2] for rows: mask over transformed axes, DC first, times 1/N
+  at::Tensor maps;     // [block, map, coil, line, points]
+  at::Tensor weights;  // [points, 2]: mask over transformed axes, DC first, times 1/N, once for re and im
   std::shared_ptr<const Plan> forward;  // null where nothing is transformed
   std::shared_ptr<const Plan> inverse;
 };
@@ -107,18 +127,18 @@ CartesianSense::Blocks::Blocks(const at::Tensor& all_maps, const at::Tensor& mas
   for (int64_t axis = 0; axis < 3; ++axis) {
     (axis < first_axis ? outer : axis <= last_axis ? points : inner) *= extents[static_cast<size_t>(axis)];
   }
-  // 16 columns of complex64 are two cache lines: a gather then uses all of what it loads. Tiles of more than 128 KiB
-  // get fewer columns, so that tile, sum and maps share a second-level cache.
-  constexpr int64_t kTileElements = (128 << 10) / sizeof(complex64);
-  if (inner > 1) {
-    width = 16;
-    if (points == 1) width = std::min<int64_t>(inner, 2048);
-    while (width > 4 && points * width > kTileElements) width /= 2;
-    block_count = outer * ((inner + width - 1) / width);
+  if (points == 1) {
+    lines = std::min<int64_t>(outer * inner, 2048);
+    inner *= outer;
+    outer = 1;
+  } else if (inner > 1) {
+    lines = 8;  // neighbours in memory that share a cache line
   } else {
-    rows = std::clamp<int64_t>(kTileElements / 4 / points, 1, std::min<int64_t>(outer, 16));
-    block_count = (outer + rows - 1) / rows;
+    constexpr int64_t kTileElements = (32 << 10) / sizeof(complex64);
+    lines = std::clamp<int64_t>(kTileElements / points, 1, std::min<int64_t>(outer, 16));
   }
+  const auto blocks_of = [this](int64_t count) { return (count + lines - 1) / lines; };
+  block_count = inner > 1 ? outer * blocks_of(inner) : blocks_of(outer);
 
   at::Tensor reduced = mask;
   std::vector<int64_t> transformed;
@@ -130,16 +150,15 @@ CartesianSense::Blocks::Blocks(const at::Tensor& all_maps, const at::Tensor& mas
     }
   }
   if (!transformed.empty()) reduced = at::fft_ifftshift(reduced, transformed);
-  weights = reduced.to(at::kFloat).reshape({points}).div(static_cast<double>(points));
-  if (inner == 1) weights = at::stack({weights, weights}, -1).contiguous();
+  weights = reduced.to(at::kFloat).reshape({points, 1}).div(static_cast<double>(points)).repeat({1, 2}).contiguous();
   make_plans(extents.slice(static_cast<size_t>(first_axis),
                            static_cast<size_t>(std::max<int64_t>(0, last_axis + 1 - first_axis))));
 
-  if (block_count == 1 && tile_size() == outer * points * inner) {
-    maps = all_maps.reshape({1, map_count, coils, tile_size()});
+  if (block_count == 1 && inner == 1 && lines == outer) {
+    maps = all_maps.reshape({1, map_count, coils, lines, points});
     return;
   }
-  maps = at::empty({block_count, map_count, coils, tile_size()}, all_maps.options());
+  maps = at::empty({block_count, map_count, coils, lines, points}, all_maps.options());
   const complex64* from = pointer(all_maps);
   complex64* to = pointer_to_write(maps);
   const int64_t per_block = map_count * coils;
@@ -153,57 +172,59 @@ CartesianSense::Blocks::Blocks(const at::Tensor& all_maps, const at::Tensor& mas
 void CartesianSense::Blocks::make_plans(at::IntArrayRef transformed_extents) {
   if (points == 1) return;
   operators::kernels::cpu::PlanShape shape;
-  int64_t stride = width;
+  int64_t stride = 1;
   for (size_t i = transformed_extents.size(); i-- > 0;) {
     // An extent of 1 has nothing to transform.
     if (transformed_extents[i] > 1) shape.dims.insert(shape.dims.begin(), Dimension{transformed_extents[i], stride});
     stride *= transformed_extents[i];
   }
-  if (width > 1) shape.batch.push_back({width, 1});
-  if (rows > 1) shape.batch.push_back({rows, points});
+  if (lines > 1) shape.batch.push_back({lines, points});
   forward = operators::kernels::cpu::get_plan<float>(shape);
   shape.inverse = true;
   inverse = operators::kernels::cpu::get_plan<float>(shape);
 }
 
 void CartesianSense::Blocks::convolve(complex64* tile) const {
-  if (forward) forward->execute(tile);
   const float* weight = weights.const_data_ptr<float>();
-  if (inner > 1) {
-    kernels::scale_rows(weight, tile, points, width);
-  } else {
-    for (int64_t row = 0; row < rows; ++row) kernels::scale_pairs(weight, tile + row * points, points);
+  if (points == 1) {
+    if (weight[0] == 0) std::fill(tile, tile + tile_size(), complex64{});
+    return;
   }
-  if (inverse) inverse->execute(tile);
+  forward->execute(tile);
+  for (int64_t line = 0; line < lines; ++line) kernels::scale_pairs(weight, tile + line * points, points);
+  inverse->execute(tile);
+}
+
+std::pair<int64_t, int64_t> CartesianSense::Blocks::locate(int64_t block) const {
+  if (inner == 1) return {block * lines * points, std::min(lines, outer - block * lines)};
+  const int64_t across = (inner + lines - 1) / lines;
+  const int64_t column = block % across * lines;
+  return {block / across * points * inner + column, std::min(lines, inner - column)};
 }
 
 void CartesianSense::Blocks::gather(const complex64* image, int64_t block, complex64* tile) const {
+  const auto [start, filled] = locate(block);
+  const complex64* from = image + start;
   if (inner == 1) {
-    const int64_t filled = std::min(rows, outer - block * rows) * points;
-    std::copy_n(image + block * rows * points, filled, tile);
-    std::fill(tile + filled, tile + tile_size(), complex64{});
-    return;
+    std::copy_n(from, filled * points, tile);
+  } else {
+    for (int64_t r = 0; r < points; ++r, from += inner) {
+      for (int64_t line = 0; line < filled; ++line) tile[line * points + r] = from[line];
+    }
   }
-  const int64_t across = (inner + width - 1) / width;
-  const int64_t column = block % across * width;
-  const int64_t filled = std::min(width, inner - column);
-  const complex64* from = image + block / across * points * inner + column;
-  for (int64_t r = 0; r < points; ++r, from += inner, tile += width) {
-    std::copy_n(from, filled, tile);
-    std::fill(tile + filled, tile + width, complex64{});
-  }
+  std::fill(tile + filled * points, tile + tile_size(), complex64{});
 }
 
 void CartesianSense::Blocks::scatter(const complex64* tile, int64_t block, complex64* image) const {
+  const auto [start, filled] = locate(block);
+  complex64* to = image + start;
   if (inner == 1) {
-    std::copy_n(tile, std::min(rows, outer - block * rows) * points, image + block * rows * points);
+    std::copy_n(tile, filled * points, to);
     return;
   }
-  const int64_t across = (inner + width - 1) / width;
-  const int64_t column = block % across * width;
-  const int64_t filled = std::min(width, inner - column);
-  complex64* to = image + block / across * points * inner + column;
-  for (int64_t r = 0; r < points; ++r, to += inner, tile += width) std::copy_n(tile, filled, to);
+  for (int64_t r = 0; r < points; ++r, to += inner) {
+    for (int64_t line = 0; line < filled; ++line) to[line] = tile[line * points + r];
+  }
 }
 
 void CartesianSense::Blocks::accumulate(const complex64* image, int64_t block, int64_t begin, int64_t end,

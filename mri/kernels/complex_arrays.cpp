@@ -86,17 +86,6 @@ void conjugate_multiply_add(const float* a, const float* b, float* out, int64_t 
   accumulate<true>(a, b, out, n);
 }
 
-void scale_rows(const float* HWY_RESTRICT weight, float* HWY_RESTRICT data, int64_t rows, int64_t width) {
-  const Tag d;
-  const int64_t lanes = lane_count(d);
-  for (int64_t r = 0; r < rows; ++r, data += width) {
-    const auto w = hn::Set(d, weight[r]);
-    int64_t i = 0;
-    for (; i + lanes <= width; i += lanes) hn::StoreU(hn::Mul(w, hn::LoadU(d, data + i)), d, data + i);
-    for (; i < width; ++i) data[i] *= weight[r];
-  }
-}
-
 void scale_reals(const float* HWY_RESTRICT weight, float* HWY_RESTRICT data, int64_t n) {
   const Tag d;
   const int64_t lanes = lane_count(d);
@@ -224,7 +213,6 @@ namespace monarch::mri::kernels {
 HWY_EXPORT(multiply);
 HWY_EXPORT(multiply_add);
 HWY_EXPORT(conjugate_multiply_add);
-HWY_EXPORT(scale_rows);
 HWY_EXPORT(scale_reals);
 HWY_EXPORT(dot);
 HWY_EXPORT(step_and_residual);
@@ -250,9 +238,6 @@ void multiply_add(const complex64* a, const complex64* b, complex64* out, int64_
 }
 void conjugate_multiply_add(const complex64* a, const complex64* b, complex64* out, int64_t n) {
   HWY_DYNAMIC_DISPATCH(conjugate_multiply_add)(pairs(a), pairs(b), pairs(out), 2 * n);
-}
-void scale_rows(const float* weight, complex64* data, int64_t rows, int64_t width) {
-  HWY_DYNAMIC_DISPATCH(scale_rows)(weight, pairs(data), rows, 2 * width);
 }
 void scale_pairs(const float* weight_pairs, complex64* data, int64_t n) {
   HWY_DYNAMIC_DISPATCH(scale_reals)(weight_pairs, pairs(data), 2 * n);

@@ -22,9 +22,6 @@ void multiply_add(const complex64* a, const complex64* b, complex64* out, int64_
 /// out[i] += conj(a[i]) b[i]. 8 n flops, 32 n bytes.
 void conjugate_multiply_add(const complex64* a, const complex64* b, complex64* out, int64_t n);
 
-/// data[r, w] *= weight[r] for rows of `width` elements. 2 rows·width flops, 16 rows·width bytes.
-void scale_rows(const float* weight, complex64* data, int64_t rows, int64_t width);
-
 /// data[i] *= weight[i] with every weight given twice: weight_pairs holds w0, w0, w1, w1 …. 2 n flops, 24 n bytes.
 void scale_pairs(const float* weight_pairs, complex64* data, int64_t n);
 
