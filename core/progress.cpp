@@ -51,7 +51,8 @@ Progress::~Progress() {
   if (!active_) return;
   {
     const std::lock_guard lock(mutex);
-    if (drawn_) draw(true);
+    const double elapsed = Seconds(std::chrono::steady_clock::now() - start_).count();
+    if (drawn_ || (on_terminal() && elapsed >= 0.5)) draw(true);
   }
   if (on_terminal()) log::set_line_guard(nullptr, nullptr);
   in_use = false;
@@ -63,6 +64,7 @@ void Progress::advance(int64_t steps) {
   if (!active_) return;
   const auto now = std::chrono::steady_clock::now();
   if (Seconds(now - start_).count() < 0.5) return;
+  if (done_ >= total_) return;  // the last line comes when the object dies
   const double interval = on_terminal() ? 0.1 : 10.0;
   if (drawn_ && Seconds(now - last_draw_).count() < interval) return;
   if (!drawn_ && !on_terminal() && Seconds(now - start_).count() < 5.0) return;

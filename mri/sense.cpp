@@ -70,7 +70,7 @@ double gram_bound(const at::Tensor& maps) {
             kernels::conjugate_multiply_add(data + (m * coils + c) * points + first,
                                             data + (k * coils + c) * points + first, entry.data(), size);
           }
-          for (size_t i = 0; i < row.size(); ++i) row[i] += std::hypot(entry[i].real(), entry[i].imag());
+          for (size_t i = 0; i < row.size(); ++i) row[i] += std::sqrt(std::norm(entry[i]));
         }
         float& bound = largest[static_cast<size_t>(chunk)];
         for (const float value : row) bound = value <= bound ? bound : value;  // NaN counts as large
