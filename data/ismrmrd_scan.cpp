@@ -21,7 +21,11 @@ constexpr int64_t largest_noise_bytes = int64_t{256} << 20;
 
 Orientation orientation_of(const AcquisitionHeader& header) {
   Orientation result;
-  const float* directions[3] = {header.read_dir, header.phase_dir, header.slice_dir};
+  // The struct is packed, so that its floats may lie at odd multiples of two bytes: no pointers into it.
+  float directions[3][3];
+  std::memcpy(directions[0], &header.read_dir, sizeof header.read_dir);
+  std::memcpy(directions[1], &header.phase_dir, sizeof header.phase_dir);
+  std::memcpy(directions[2], &header.slice_dir, sizeof header.slice_dir);
   Vector3* vectors[3] = {&result.x_direction, &result.y_direction, &result.z_direction};
   bool known = true;
   for (int a = 0; a < 3; ++a) {
