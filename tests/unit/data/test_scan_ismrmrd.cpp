@@ -400,7 +400,7 @@ TEST_CASE("ISMRMRD: geometry that is not orthonormal is unknown") {
   auto scan = test_scan(random_kspace(1, 1, 4, 4));
   auto& head = scan.readouts[0].header;
   SECTION("zero") {
-    std::fill(head.read_dir, head.read_dir + 3, 0.0F);
+    for (int i = 0; i < 3; ++i) head.read_dir[i] = 0;  // packed: no pointers into it
   }
   SECTION("skew") {
     head.read_dir[1] = 0.2F;
