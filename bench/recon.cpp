@@ -336,28 +336,12 @@ class Benchmark {
   std::vector<BenchScan> scans_;
 };
 
-// OpenMP reads its wait policy when the program is loaded: with more than one thread, idle ones would spin and take
-// the cores from whatever else runs. Starts this program again with the policy that the peers get.
-void restart_with_passive_threads() {
-  if (std::getenv("OMP_WAIT_POLICY")) return;
-  setenv("OMP_WAIT_POLICY", "passive", 1);
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  std::vector<std::string> words;
-  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
-  std::vector<char*> pointers;
-  for (auto& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  if (!words.empty()) execv("/proc/self/exe", pointers.data());
-  log::warning("could not restart with OMP_WAIT_POLICY=passive: timings of several threads may be pessimistic");
-}
-
 }  // namespace
 
 int run_recon_benchmark(const ReconBenchmarkOptions& options) {
   check<ConfigError>(options.repeats >= 1 && !options.threads.empty() &&
                          std::all_of(options.threads.begin(), options.threads.end(), [](int n) { return n >= 1; }),
                      "the benchmark needs at least one repeat and thread counts of at least 1");
-  restart_with_passive_threads();
   const int threads_before = at::get_num_threads();
   const ReconReport report = Benchmark(options).run();
   at::set_num_threads(threads_before);

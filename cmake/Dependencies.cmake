@@ -13,7 +13,6 @@ find_package(hwy REQUIRED)                           # libhwy-dev
 if(MONARCH_TESTS)
   find_package(Catch2 2.13 REQUIRED)                 # catch2
 endif()
-find_program(MONARCH_BART bart)
 if(MONARCH_WITH_CUDA)
   include(Cuda)
 endif()
