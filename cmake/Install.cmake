@@ -8,6 +8,7 @@ foreach(name IN LISTS _libraries)
     FILES_MATCHING PATTERN "*.hpp")
 endforeach()
 install(TARGETS monarch RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS monarch_torch LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} OPTIONAL) # where it has been built
 set_target_properties(monarch PROPERTIES INSTALL_RPATH "${LibTorch_ROOT}/lib")
 
 set(_package ${CMAKE_INSTALL_LIBDIR}/cmake/monarch)
