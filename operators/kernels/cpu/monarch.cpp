@@ -8,6 +8,7 @@
 // have dot products along the rows of the factors, which are then read once, at the speed of memory.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int64_t kFewRows = 4;
 constexpr int64_t kMostRows = 256;                 // of a tile
-constexpr double kCachedBytes = 1 << 20;           // of middle rows in a tile
+constexpr double kCachedBytes = 1 << 18;           // of middle rows in a tile
 constexpr double kLargeFactors = 1 << 20;          // bytes from which more rows share one reading of the factors
 constexpr double kParallelFlops = 2e6;             // below, one thread is faster than waking another
 
@@ -38,6 +39,18 @@ template <class T>
 T* memory_of_tile(int64_t count, int which) {
   static thread_local Scratch<T> memory[3];
   return memory[which].get(count);
+}
+
+/// A new tensor; large ones in huge pages, since touching fresh memory page by page can cost as much as the product.
+at::Tensor new_result(at::IntArrayRef shape, const at::TensorOptions& options) {
+  constexpr size_t page = size_t{1} << 21;
+  at::Tensor t = at::empty(shape, options);
+  if (t.nbytes() >= 4 * page) {
+    const auto begin = (reinterpret_cast<uintptr_t>(t.data_ptr()) + page - 1) / page * page;
+    const auto end = (reinterpret_cast<uintptr_t>(t.data_ptr()) + t.nbytes()) / page * page;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  }
+  return t;
 }
 
 template <class T>
@@ -119,7 +132,7 @@ template <class T, class Io, class Weight>
 void forward_few_rows(const MonarchProblem<T, Io>& problem, const Weight* w1, const Weight* w2, const at::Tensor& x_rows,
                       T* middle, bool parallel) {
   const auto& z = problem.z;
-  const int64_t unit = problem.unit();
+  const int64_t unit = problem.unit(), middle_row = z.l * problem.middle_step * unit;
   const at::Tensor results = at::empty({problem.batch, z.out() * unit}, at::CppTypeToScalarType<T>::value);
   const T* x = data<T>(x_rows);
   T* result = mutable_data<T>(results);
@@ -137,7 +150,7 @@ void forward_few_rows(const MonarchProblem<T, Io>& problem, const Weight* w1, co
     dots.x = x + k * z.p * unit;
     dots.x_row = z.in() * unit;
     dots.y = middle;
-    dots.y_row = z.middle() * unit;
+    dots.y_row = middle_row;
     dots.place = problem.middle_place.data() + k * z.q + n0;
     dot_products(dots);
   });
@@ -149,8 +162,8 @@ void forward_few_rows(const MonarchProblem<T, Io>& problem, const Weight* w1, co
     dots.N = second.size(task);
     dots.K = z.r;
     dots.w = w2 + (j * z.s + s0) * z.r * unit;
-    dots.x = middle + j * z.r * unit;
-    dots.x_row = z.middle() * unit;
+    dots.x = middle + j * problem.middle_step * unit;
+    dots.x_row = middle_row;
     dots.y = result + (s0 * z.l + j) * unit;
     dots.y_row = z.out() * unit;
     dots.y_step = z.l;
@@ -206,7 +219,7 @@ void forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, co
   if (problem.batch <= kFewRows && !kept) {
     at::Tensor rows = x.to(w1.scalar_type());
     if (problem.in < problem.z.in()) rows = at::constant_pad_nd(rows, {0, problem.z.in() - problem.in});
-    T* middle = memory_of_tile<T>(problem.batch * problem.z.middle() * problem.unit(), 0);
+    T* middle = memory_of_tile<T>(problem.batch * problem.z.l * problem.middle_step * problem.unit(), 0);
     const bool parallel = at::get_num_threads() > 1 && factor_bytes(problem) >= kLargeFactors;
     forward_few_rows<T, Io, T>(problem, problem.w1, problem.w2, rows, middle, parallel);
     return;
@@ -242,7 +255,7 @@ class Backward {
     for (int64_t s = 0, c = 0; s < z.s; ++s) {
       for (int64_t j = 0; j < z.l; ++j) {
         for (int64_t u = 0; u < unit; ++u, ++c) {
-          result_place_[static_cast<size_t>(c)] = static_cast<int32_t>((j * z.s + s) * unit + u);
+          result_place_[static_cast<size_t>(c)] = static_cast<int32_t>((j * spread(z.s) + s) * unit + u);
         }
       }
     }
@@ -385,7 +398,7 @@ MonarchGradients backward(const MonarchBackwardTask& task) {
     gradient = dz;
   }
   MonarchGradients result;
-  if (task.wanted[0]) result[0] = at::empty_like(task.x);
+  if (task.wanted[0]) result[0] = new_result(task.x.sizes(), task.x.options());
   if (task.wanted[1]) result[1] = at::zeros_like(task.w1);
   if (task.wanted[2]) result[2] = at::zeros_like(task.w2);
   if (task.wanted[3]) result[3] = gradient.sum(0);
@@ -400,10 +413,10 @@ MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const 
   if (!has_vectors()) return reference::monarch_forward(x, w1, w2, bias, out, activation, keep);
   const auto dtype = w1.scalar_type();
   MonarchForward result;
-  result.y = at::empty({x.size(0), out}, w1.options());
+  result.y = new_result({x.size(0), out}, w1.options());
   const auto wide = dtype == at::kBFloat16 ? at::kFloat : dtype;
   if (keep) {
-    result.middle = at::empty({x.size(0), w1.size(0) * w1.size(1)}, w1.options().dtype(wide));
+    result.middle = new_result({x.size(0), w1.size(0) * w1.size(1)}, w1.options().dtype(wide));
     if (activation == Activation::gelu || activation == Activation::gelu_tanh) {
       result.input_of_activation = at::empty({x.size(0), out}, w1.options());
     }

@@ -10,6 +10,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "monarch/operators/kernels/cpu/monarch_block.cpp"
 #include <hwy/foreach_target.h>  // must come before highway.h
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
 
@@ -40,8 +41,12 @@ constexpr int kRealColumns[] = {12, 6};
 constexpr int kComplexColumns[] = {6, 3};
 #endif
 constexpr int kMostColumns = 12;
+constexpr int64_t kFarApart = 2048;  // bytes between rows of a matrix from which it pays to copy them together
+constexpr int64_t kGathered = 4;     // micro-kernels' columns that are copied at a time
 constexpr int64_t kDepth = 256;  // k is cut into lengths whose input stays in the second-level cache
 
+template <class T>
+constexpr int64_t kLine = 64 / sizeof(T);  // numbers in a cache line
 template <class T>
 constexpr int64_t lanes() {
   return static_cast<int64_t>(HWY_LANES(T));
@@ -49,7 +54,7 @@ constexpr int64_t lanes() {
 
 // ---- products of panels --------------------------------------------------------------------------------------------
 
-/// c[n][m] (+)= sum_k W(n, k) a[k][m]. Rows: W(n, k) = w[n wn + k]; else packed, W(n, k) = w[k NR + n].
+/// c[n][m] (+)= sum_k W(n, k) a[k][m], with W(n, k) = Rows ? w[n wn + k] : w[k wn + n].
 template <class T, int MR, int NR, bool Rows>
 void real_micro(int64_t K, const T* HWY_RESTRICT a, int64_t lda, const T* HWY_RESTRICT w, int64_t wn, T* const* c,
                 bool accumulate) {
@@ -73,7 +78,7 @@ void real_micro(int64_t K, const T* HWY_RESTRICT a, int64_t lda, const T* HWY_RE
 #pragma GCC unroll 4
       for (int i = 0; i < MR; ++i) sum[n][i] = hn::MulAdd(weight, x[i], sum[n][i]);
     }
-    if constexpr (!Rows) w += NR;
+    if constexpr (!Rows) w += wn;
   }
 #pragma GCC unroll 16
   for (int n = 0; n < NR; ++n) {
@@ -121,7 +126,7 @@ void complex_micro(int64_t K, const T* HWY_RESTRICT a, int64_t lda, const T* HWY
       }
     }
     a += lda;
-    if constexpr (!Rows) w += 2 * NR;
+    if constexpr (!Rows) w += 2 * wn;
   }
 #pragma GCC unroll 16
   for (int n = 0; n < NR; ++n) {
@@ -184,6 +189,15 @@ inline Part part_of(int64_t n, int64_t parts, int64_t i) {
   return {i * base + std::min(i, more), base + (i < more)};
 }
 
+/// n numbers; `to` has room up to a whole vector, which is filled with zeros.
+template <class T>
+HWY_INLINE void copy_row(const T* from, T* to, int64_t n) {
+  const Tag<T> d;
+  int64_t i = 0;
+  for (; i + lanes<T>() <= n; i += lanes<T>()) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+  if (i < n) hn::StoreU(hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(n - i)), d, from + i), d, to + i);
+}
+
 template <class T, int Mode>
 void multiply_mode(const Product<T>& p, const Panels& panels) {
   constexpr int64_t unit = Mode < 0 ? 1 : 2;                // numbers of T in a weight and in a result
@@ -192,23 +206,31 @@ void multiply_mode(const Product<T>& p, const Panels& panels) {
   const int64_t widest = panels.count > 1 ? panels.width : panels.last_m;
   const int64_t most = Micros<T, Mode>::columns(static_cast<int>(widest / lanes<T>()));
   const int64_t parts = (p.N + most - 1) / most;
-  HWY_ALIGN T packed[kDepth * kMostColumns * unit];
+  // Steps of w that lie pages apart share cache sets: a group of columns is brought together first.
+  constexpr int64_t row = (kGathered * kMostColumns * unit + lanes<T>() - 1) / lanes<T>() * lanes<T>();
+  const bool gather = !rows && p.wk * unit * static_cast<int64_t>(sizeof(T)) >= kFarApart;
+  HWY_ALIGN T gathered[kDepth * row];
   for (int64_t k0 = 0; k0 < p.K; k0 += kDepth) {
     const int64_t depth = std::min(kDepth, p.K - k0);
     const bool accumulate = p.accumulate || k0 > 0;
+    int64_t gathered_from = 0;
     for (int64_t part = 0; part < parts; ++part) {
       const auto [n0, nr] = part_of(p.N, parts, part);
       const T* w = p.w + unit * (n0 * p.wn + k0 * p.wk);
-      int64_t wn = p.wn;
-      if (!rows) {
-        const int64_t count = unit * nr;
-        for (int64_t k = 0; k < depth; ++k) {
-          const T* from = w + unit * k * p.wk;
-          T* to = packed + k * count;
-          for (int64_t n = 0; n < count; ++n) to[n] = from[n];
+      int64_t step = rows ? p.wn : p.wk;
+      if (gather) {
+        if (part % kGathered == 0) {
+          gathered_from = n0;
+          const auto [last, more] = part_of(p.N, parts, std::min(part + kGathered, parts) - 1);
+          const int64_t count = unit * (last + more - n0);
+          for (int64_t k = 0; k < depth; ++k) {
+            const T* from = w + unit * k * p.wk;
+            for (int64_t ahead = 0; ahead < count; ahead += kLine<T>) hwy::Prefetch(from + count + ahead);
+            copy_row(from, gathered + k * row, count);
+          }
         }
-        w = packed;
-        wn = 0;
+        w = gathered + unit * (n0 - gathered_from);
+        step = row / unit;
       }
       for (int64_t i = 0; i < panels.count; ++i) {
         const int64_t m = panels.m(i);
@@ -221,7 +243,7 @@ void multiply_mode(const Product<T>& p, const Panels& panels) {
         const int64_t vectors = m / lanes<T>();
         const auto micro = rows ? Micros<T, Mode>::template find<true>(vectors, nr)
                                 : Micros<T, Mode>::template find<false>(vectors, nr);
-        micro(depth, a, lda, w, wn, c, accumulate);
+        micro(depth, a, lda, w, step, c, accumulate);
       }
     }
   }
@@ -346,19 +368,21 @@ void outer_sum_of(const OuterSum<T>& s, const Panels& panels) {
     const int64_t width = std::min(strip, s.columns - column);
     const int64_t vectors = (width + lanes<T>() - 1) / lanes<T>();
     const int64_t row = vectors * lanes<T>();
-    for (int64_t b = 0; b < panels.rows; ++b) {
-      T* to = copy + b * row;
-      std::memcpy(to, s.x + b * s.x_row + column, static_cast<size_t>(width) * sizeof(T));
-      for (int64_t i = width; i < row; ++i) to[i] = 0;
-    }
     const int64_t tail = width - (vectors - 1) * lanes<T>();
+    const T* x = s.x + column;
+    int64_t x_row = s.x_row;
+    if (x_row * static_cast<int64_t>(sizeof(T)) >= kFarApart || (tail < lanes<T>() && !s.whole_vectors)) {
+      for (int64_t b = 0; b < panels.rows; ++b) copy_row(x + b * x_row, copy + b * row, width);
+      x = copy;
+      x_row = row;
+    }
     T* dw = s.dw + column;
     switch (vectors) {
-      case 1: outer_vectors<T, Complex, 1>(s, panels, copy, row, dw, tail); break;
-      case 2: outer_vectors<T, Complex, 2>(s, panels, copy, row, dw, tail); break;
+      case 1: outer_vectors<T, Complex, 1>(s, panels, x, x_row, dw, tail); break;
+      case 2: outer_vectors<T, Complex, 2>(s, panels, x, x_row, dw, tail); break;
 #if HWY_TARGET <= HWY_AVX3
-      case 3: outer_vectors<T, Complex, 3>(s, panels, copy, row, dw, tail); break;
-      default: outer_vectors<T, Complex, 4>(s, panels, copy, row, dw, tail); break;
+      case 3: outer_vectors<T, Complex, 3>(s, panels, x, x_row, dw, tail); break;
+      default: outer_vectors<T, Complex, 4>(s, panels, x, x_row, dw, tail); break;
 #endif
     }
   }
@@ -443,6 +467,7 @@ void pack_of(const From* x, int64_t x_row, int64_t columns, int64_t padded_colum
              int64_t tile_panel, const Panels& panels) {
   const Tag<T> d;
   constexpr int64_t N = lanes<T>();
+  const int64_t ahead = std::min(columns, x_row / 2);  // the next block's columns, while they are this row's
   for (int64_t panel = 0; panel < panels.count; ++panel) {
     const int64_t m = panels.m(panel), valid = panels.valid(panel);
     T* base = tile + panel * tile_panel;
@@ -450,20 +475,21 @@ void pack_of(const From* x, int64_t x_row, int64_t columns, int64_t padded_colum
       const From* from = x + (panel * panels.width + row) * x_row;
       const int64_t have = std::min<int64_t>(N, valid - row);
       T* to = base + row;
-      for (int64_t c = 0; c < columns; c += N) {
+      for (int64_t at = 0; at < columns; at += N) {
         Vector<T> v[N];
-        const int64_t count = std::min(N, columns - c);
+        const int64_t c = columns >= N ? std::min(at, columns - N) : 0;  // the last block overlaps the one before
+        const int64_t count = std::min(N, columns);
         if (have == N && count == N) {
 #pragma GCC unroll 16
-          for (int r = 0; r < N; ++r) v[r] = load(d, from + r * x_row + c);
-        } else {
-          From part[N] = {};
           for (int r = 0; r < N; ++r) {
-            if (r < have) {
-              std::memcpy(part, from + r * x_row + c, static_cast<size_t>(count) * sizeof(From));
-            } else if (r == have) {
-              std::memset(part, 0, sizeof(part));
-            }
+            hwy::Prefetch(from + r * x_row + c + ahead);
+            v[r] = load(d, from + r * x_row + c);
+          }
+        } else {
+          const auto width = static_cast<size_t>(count) * sizeof(From);
+          for (int r = 0; r < N; ++r) {
+            From part[N] = {};
+            if (r < have) std::memcpy(part, from + r * x_row + c, width);
             v[r] = load(d, part);
           }
         }
@@ -579,9 +605,10 @@ void unpack_mode(const T* tile, int64_t tile_panel, int64_t first, int64_t colum
       const T* from = base + row;
       const int64_t have = std::min<int64_t>(N, valid - row);
       const int64_t at = (panel * panels.width + row) * y_row;
-      for (int64_t c = 0; c < columns; c += N) {
+      for (int64_t done = 0; done < columns; done += N) {
         Vector<T> v[N];
-        const int64_t count = std::min(N, columns - c);
+        const int64_t c = columns >= N ? std::min(done, columns - N) : 0;  // the last block overlaps the one before
+        const int64_t count = std::min(N, columns);
         if (count == N) {
 #pragma GCC unroll 16
           for (int i = 0; i < N; ++i) v[i] = hn::LoadU(d, from + (c + i) * m);

@@ -79,6 +79,7 @@ struct OuterSum {
   int64_t d_panel = 0, d_first = 0;
   const T* x = nullptr;
   int64_t x_row = 0;
+  bool whole_vectors = false;  ///< rows of x may be read up to whole vectors
   T* dw = nullptr;
   int64_t dw_row = 0;
 };

@@ -10,7 +10,7 @@ namespace monarch::operators::kernels::cpu {
 namespace {
 
 /// Columns that are brought back to row-major order at a time: whole cache lines of many rows.
-constexpr int64_t kColumnsAtATime = 256;
+constexpr int64_t kColumnsAtATime = 512;
 
 template <class T>
 T* scratch(int64_t count) {
@@ -37,11 +37,14 @@ T* Scratch<T>::get(int64_t count) {
   return data_.get();
 }
 
+int64_t spread(int64_t rows) { return rows % 8 == 0 ? rows + 1 : rows; }
+
 template <class T, class Io>
 void MonarchProblem<T, Io>::make_places() {
+  middle_step = spread(z.r);
   middle_place.resize(static_cast<size_t>(z.middle()));
   for (int64_t rho = 0, t = 0; rho < z.r; ++rho) {
-    for (int64_t j = 0; j < z.l; ++j, ++t) middle_place[static_cast<size_t>(t)] = static_cast<int32_t>(j * z.r + rho);
+    for (int64_t j = 0; j < z.l; ++j, ++t) middle_place[static_cast<size_t>(t)] = static_cast<int32_t>(j * middle_step + rho);
   }
 }
 
@@ -95,7 +98,7 @@ void ForwardTile<T, Io>::second_stage(int64_t s0, int64_t n, const T* middle) co
   product.c_step = z.l;
   for (int64_t j = 0; j < z.l; ++j) {
     product.w = problem_.w2 + (j * z.s + s0) * z.r * unit;
-    product.a_first = j * z.r;
+    product.a_first = j * problem_.middle_step;
     product.c_first = j;
     multiply_panels(product, panels_);
   }
@@ -106,10 +109,9 @@ void ForwardTile<T, Io>::second_stage(int64_t s0, int64_t n, const T* middle) co
 
 template <class T, class Io>
 int64_t ForwardTile<T, Io>::second_step(const MonarchProblem<T, Io>& problem) {
-  // A multiple of 24 divides evenly among the columns of a micro-kernel.
-  const int64_t few = std::max<int64_t>(1, kColumnsAtATime / problem.z.l);
-  const int64_t step = few >= 24 ? few / 24 * 24 : few >= 12 ? 12 : std::max<int64_t>(few, 8);
-  return std::min(problem.z.s, step);
+  const int64_t most = std::max<int64_t>(12, kColumnsAtATime / problem.z.l);
+  const int64_t parts = (problem.z.s + most - 1) / most;
+  return (problem.z.s + parts - 1) / parts;
 }
 
 template <class T, class Io>
@@ -121,29 +123,31 @@ void ForwardTile<T, Io>::run(T* middle) const {
 
 template <class T, class Io>
 void ForwardTile<T, Io>::keep(const T* middle, T* kept) const {
-  const int64_t columns = problem_.z.middle() * problem_.unit();
+  const auto& z = problem_.z;
   for (int64_t i = 0; i < panels_.count; ++i) {
     const int64_t m = panels_.m(i), valid = panels_.valid(i);
-    const T* from = middle + i * middle_panel();
-    T* to = kept + (row0_ + i * panels_.width) * columns;
-    if (m == valid) {
-      std::memcpy(to, from, static_cast<size_t>(m * columns) * sizeof(T));
-    } else {
-      for (int64_t c = 0; c < columns; ++c) std::memcpy(to + c * valid, from + c * m, static_cast<size_t>(valid) * sizeof(T));
+    T* to = kept + (row0_ + i * panels_.width) * z.middle() * problem_.unit();
+    for (int64_t j = 0; j < z.l; ++j) {
+      const T* from = middle + i * middle_panel() + j * problem_.middle_step * problem_.unit() * m;
+      const int64_t columns = z.r * problem_.unit();
+      const int64_t pieces = m == valid ? 1 : columns, length = valid * columns / pieces;
+      for (int64_t c = 0; c < pieces; ++c, to += length) std::memcpy(to, from + c * m, static_cast<size_t>(length) * sizeof(T));
     }
   }
 }
 
 template <class T, class Io>
 void ForwardTile<T, Io>::restore(const T* kept, T* middle) const {
-  const int64_t columns = problem_.z.middle() * problem_.unit();
+  const auto& z = problem_.z;
   for (int64_t i = 0; i < panels_.count; ++i) {
     const int64_t m = panels_.m(i), valid = panels_.valid(i);
-    const T* from = kept + (row0_ + i * panels_.width) * columns;
-    T* to = middle + i * middle_panel();
-    for (int64_t c = 0; c < columns; ++c) {
-      std::memcpy(to + c * m, from + c * valid, static_cast<size_t>(valid) * sizeof(T));
-      for (int64_t b = valid; b < m; ++b) to[c * m + b] = 0;
+    const T* from = kept + (row0_ + i * panels_.width) * z.middle() * problem_.unit();
+    for (int64_t j = 0; j < z.l; ++j) {
+      T* to = middle + i * middle_panel() + j * problem_.middle_step * problem_.unit() * m;
+      for (int64_t c = 0; c < z.r * problem_.unit(); ++c, from += valid, to += m) {
+        std::memcpy(to, from, static_cast<size_t>(valid) * sizeof(T));
+        std::fill(to + valid, to + m, T(0));
+      }
     }
   }
 }
@@ -153,8 +157,9 @@ void ForwardTile<T, Io>::restore(const T* kept, T* middle) const {
 template <class T>
 BackwardTile<T>::BackwardTile(const MonarchProblem<T, T>& problem, const Task& task, int64_t row0, int64_t rows)
     : problem_(problem), task_(task), row0_(row0), panels_(rows, panel_width<T>(), vector_lanes<T>()),
+      inner_panel_(panels_.width * problem.z.l * problem.middle_step * problem.unit()),
       middle_panel_(panels_.width * problem.z.middle() * problem.unit()),
-      result_panel_(panels_.width * problem.z.out() * problem.unit()) {}
+      result_panel_(panels_.width * problem.z.l * spread(problem.z.s) * problem.unit()) {}
 
 template <class T>
 void BackwardTile<T>::pack_gradient(T* dz) const {
@@ -176,7 +181,7 @@ void BackwardTile<T>::middle_gradient(int64_t j, int64_t rho0, int64_t n, const 
   product.wk = z.r;
   product.a = dz;
   product.a_panel = result_panel_;
-  product.a_first = j * z.s;
+  product.a_first = j * spread(z.s);
   product.c = dmiddle;
   product.c_panel = middle_panel_;
   product.c_first = rho0 * z.l + j;
@@ -187,18 +192,20 @@ void BackwardTile<T>::middle_gradient(int64_t j, int64_t rho0, int64_t n, const 
 template <class T>
 void BackwardTile<T>::second_weights(int64_t j, int64_t s0, int64_t n, const T* dz, const T* middle, T* dw2) const {
   const auto& z = problem_.z;
-  const int64_t row = z.r * problem_.unit();
-  T* rows = scratch<T>(panels_.rows * row);
-  unpack<T, T>(middle, middle_panel_, j * row, row, nullptr, Curve::none, rows, nullptr, row, panels_);
+  const int64_t row = z.r * problem_.unit(), lanes = vector_lanes<T>();
+  const int64_t rounded = (row + lanes - 1) / lanes * lanes;
+  T* rows = scratch<T>(panels_.rows * rounded);
+  unpack<T, T>(middle, inner_panel_, j * problem_.middle_step * problem_.unit(), row, nullptr, Curve::none, rows, nullptr, rounded, panels_);
   OuterSum<T> sum;
   sum.complex = problem_.complex;
   sum.N = n;
   sum.columns = row;
   sum.d = dz;
   sum.d_panel = result_panel_;
-  sum.d_first = j * z.s + s0;
+  sum.d_first = j * spread(z.s) + s0;
   sum.x = rows;
-  sum.x_row = row;
+  sum.x_row = rounded;
+  sum.whole_vectors = true;
   sum.dw = dw2 + (j * z.s + s0) * row;
   sum.dw_row = row;
   outer_sum(sum, panels_);

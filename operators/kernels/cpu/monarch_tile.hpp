@@ -44,7 +44,8 @@ struct MonarchProblem {
   Curve curve = Curve::none;
   Io* y = nullptr;                 ///< [batch, out]
   Io* before = nullptr;            ///< [batch, out] or null: the input of the activation
-  std::vector<int32_t> middle_place;  ///< [k q]: middle row t = rho l + j lies in place j r + rho
+  int64_t middle_step = 0;            ///< places of a block j of middle rows: r, or more to spread cache sets
+  std::vector<int32_t> middle_place;  ///< [k q]: middle row t = rho l + j lies in place j middle_step + rho
 
   int64_t unit() const { return complex ? 2 : 1; }
   int64_t unit_x() const { return first == Numbers::complex ? 2 : 1; }
@@ -54,6 +55,10 @@ struct MonarchProblem {
   void make_places();
 };
 
+/// Places for `rows` rows of a block: one more where their size is a multiple of a large power of two, since the same row
+/// of each block would then meet the others in a few cache sets.
+int64_t spread(int64_t rows);
+
 /// A tile of rows [row0, row0 + panels.rows). Middle rows are held as [j][rho][m] per panel.
 template <class T, class Io>
 class ForwardTile {
@@ -61,7 +66,7 @@ class ForwardTile {
   ForwardTile(const MonarchProblem<T, Io>& problem, int64_t row0, int64_t rows);
   const Panels& panels() const { return panels_; }
   /// Numbers of T in a tile of the middle rows.
-  int64_t middle_size() const { return panels_.padded() * problem_.z.middle() * problem_.unit(); }
+  int64_t middle_size() const { return panels_.padded() * problem_.z.l * problem_.middle_step * problem_.unit(); }
 
   /// Middle rows n0 .. n0+n of block k.
   void first_stage(int64_t k, int64_t n0, int64_t n, T* middle) const;
@@ -76,7 +81,7 @@ class ForwardTile {
   void restore(const T* kept, T* middle) const;
 
  private:
-  int64_t middle_panel() const { return panels_.width * problem_.z.middle() * problem_.unit(); }
+  int64_t middle_panel() const { return panels_.width * problem_.z.l * problem_.middle_step * problem_.unit(); }
   const MonarchProblem<T, Io>& problem_;
   int64_t row0_;
   Panels panels_;
@@ -89,11 +94,11 @@ class BackwardTile {
   struct Task {
     const T* gradient = nullptr;  ///< dL/dz [batch, out]
     T* dx = nullptr;              ///< [batch, in] or null
-    const int32_t* result_place = nullptr;  ///< [l s unit]: column of dz -> place in the tile
+    const int32_t* result_place = nullptr;  ///< [l s unit]: column of dz -> place j spread(s) + s
   };
   BackwardTile(const MonarchProblem<T, T>& problem, const Task& task, int64_t row0, int64_t rows);
   const Panels& panels() const { return panels_; }
-  int64_t result_size() const { return panels_.padded() * problem_.z.out() * problem_.unit(); }
+  int64_t result_size() const { return panels_.padded() * problem_.z.l * spread(problem_.z.s) * problem_.unit(); }
   int64_t middle_size() const { return panels_.padded() * problem_.z.middle() * problem_.unit(); }
 
   /// gradient -> dz tile.
@@ -112,7 +117,9 @@ class BackwardTile {
   const Task& task_;
   int64_t row0_;
   Panels panels_;
-  int64_t middle_panel_, result_panel_;
+  int64_t inner_panel_;   ///< of the middle rows, as ForwardTile holds them
+  int64_t middle_panel_;  ///< of their gradient
+  int64_t result_panel_;
 };
 
 }  // namespace monarch::operators::kernels::cpu
