@@ -11,15 +11,18 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "monarch/core/error.hpp"
+#include "monarch/operators/kernels/cpu/monarch_few_rows.hpp"
+#include "monarch/operators/kernels/cpu/monarch_tasks.hpp"
 #include "monarch/operators/kernels/cpu/monarch_tile.hpp"
 #include "monarch/operators/kernels/monarch.hpp"
 
 namespace monarch::operators::kernels::cpu {
 namespace {
 
-constexpr int64_t kFewRows = 4;
 constexpr int64_t kMostRows = 256;                 // of a tile
 constexpr double kCachedBytes = 1 << 18;           // of middle rows in a tile
 constexpr double kLargeFactors = 1 << 20;          // bytes from which more rows share one reading of the factors
@@ -102,79 +105,7 @@ int64_t tile_rows(const MonarchProblem<T, Io>& problem, int64_t threads) {
   return std::min(rows, share);
 }
 
-/// Runs f(i) for 0 <= i < count, over the threads where that pays.
-template <class F>
-void for_each(int64_t count, bool parallel, const F& f) {
-  if (!parallel) {
-    for (int64_t i = 0; i < count; ++i) f(i);
-    return;
-  }
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) f(i);
-  });
-}
-
-/// Blocks cut into parts: enough tasks for every thread.
-struct Tasks {
-  Tasks(int64_t block_count, int64_t block_rows, int64_t threads)
-      : blocks(block_count), rows(block_rows),
-        parts(std::clamp<int64_t>((2 * threads + block_count - 1) / block_count, 1, std::max<int64_t>(1, block_rows / 16))) {}
-  int64_t count() const { return blocks * parts; }
-  int64_t block(int64_t task) const { return task / parts; }
-  int64_t begin(int64_t task) const { return task % parts * rows / parts; }
-  int64_t size(int64_t task) const { return (task % parts + 1) * rows / parts - begin(task); }
-  int64_t blocks, rows, parts;
-};
-
 // ---- forward -------------------------------------------------------------------------------------------------------
-
-template <class T, class Io, class Weight>
-void forward_few_rows(const MonarchProblem<T, Io>& problem, const Weight* w1, const Weight* w2, const at::Tensor& x_rows,
-                      T* middle, bool parallel) {
-  const auto& z = problem.z;
-  const int64_t unit = problem.unit(), middle_row = z.l * problem.middle_step * unit;
-  const at::Tensor results = at::empty({problem.batch, z.out() * unit}, at::CppTypeToScalarType<T>::value);
-  const T* x = data<T>(x_rows);
-  T* result = mutable_data<T>(results);
-  const auto numbers = problem.complex ? Numbers::complex : Numbers::real;
-  const int64_t threads = at::get_num_threads();
-  const Tasks first(z.k, z.q, threads), second(z.l, z.s, threads);
-  for_each(first.count(), parallel, [&](int64_t task) {
-    const int64_t k = first.block(task), n0 = first.begin(task);
-    DotProducts<T, Weight> dots;
-    dots.numbers = numbers;
-    dots.rows = problem.batch;
-    dots.N = first.size(task);
-    dots.K = z.p;
-    dots.w = w1 + (k * z.q + n0) * z.p * unit;
-    dots.x = x + k * z.p * unit;
-    dots.x_row = z.in() * unit;
-    dots.y = middle;
-    dots.y_row = middle_row;
-    dots.place = problem.middle_place.data() + k * z.q + n0;
-    dot_products(dots);
-  });
-  for_each(second.count(), parallel, [&](int64_t task) {
-    const int64_t j = second.block(task), s0 = second.begin(task);
-    DotProducts<T, Weight> dots;
-    dots.numbers = numbers;
-    dots.rows = problem.batch;
-    dots.N = second.size(task);
-    dots.K = z.r;
-    dots.w = w2 + (j * z.s + s0) * z.r * unit;
-    dots.x = middle + j * problem.middle_step * unit;
-    dots.x_row = middle_row;
-    dots.y = result + (s0 * z.l + j) * unit;
-    dots.y_row = z.out() * unit;
-    dots.y_step = z.l;
-    dot_products(dots);
-  });
-  for (int64_t b = 0; b < problem.batch; ++b) {
-    const int64_t at = b * problem.out * unit;
-    finish_row<T, Io>(result + b * z.out() * unit, problem.bias, problem.curve, problem.y + at,
-                      problem.before ? problem.before + at : nullptr, problem.out * unit);
-  }
-}
 
 template <class T, class Io>
 void forward_tiles(const MonarchProblem<T, Io>& problem, T* kept) {
@@ -207,24 +138,53 @@ void forward_tiles(const MonarchProblem<T, Io>& problem, T* kept) {
   }
 }
 
-/// Kept for backward: [batch, k q], rows of a panel [j][rho][row] one panel after the other; few rows as a panel each.
+/// Few rows' middle numbers between [row][j][middle_step] and the kept [row][j][rho].
+template <class T, class Io>
+void copy_few_rows(const MonarchProblem<T, Io>& problem, T* middle, T* kept, bool keep) {
+  const int64_t block = problem.z.r * problem.unit(), step = problem.middle_step * problem.unit();
+  for (int64_t i = 0; i < problem.batch * problem.z.l; ++i) {
+    T *padded = middle + i * step, *dense = kept + i * block;
+    std::memcpy(keep ? dense : padded, keep ? padded : dense, static_cast<size_t>(block) * sizeof(T));
+  }
+}
+
+/// x in the type of the factors, with the columns that it lacks.
+at::Tensor whole_rows(const at::Tensor& x, at::ScalarType dtype, int64_t columns) {
+  const at::Tensor rows = x.to(dtype);
+  return x.size(1) < columns ? at::constant_pad_nd(rows, {0, columns - x.size(1)}) : rows;
+}
+
+/// Threads share the factors of few rows where these come from memory.
+template <class T, class Io>
+bool share_few_rows(const MonarchProblem<T, Io>& problem) {
+  return at::get_num_threads() > 1 && factor_bytes(problem) >= kLargeFactors;
+}
+
+/// Kept for backward: [batch, k q], rows of a panel [j][rho][row] one panel after the other; few rows [row][j][rho].
 template <class T, class Io>
 void forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const at::Tensor& bias, int64_t out,
              Activation activation, const MonarchForward& result) {
-  auto problem = problem_of<T, Io>(x, w1, w2, bias, out);
+  constexpr auto dtype = c10::CppTypeToScalarType<T>::value;
+  constexpr bool narrow = !std::is_same_v<T, Io>;
+  const bool few = x.size(0) <= kFewRows;
+  const auto wide = [&](const at::Tensor& t) { return narrow && t.defined() ? t.to(dtype) : t; };
+  const at::Tensor v1 = few ? w1 : wide(w1), v2 = few ? w2 : wide(w2), shift = wide(bias);
+  auto problem = problem_of<T, Io>(x, v1, v2, shift, out);
   problem.curve = curve_of(activation);
   problem.y = mutable_data<Io>(result.y);
   problem.before = mutable_data<Io>(result.input_of_activation);
   T* kept = mutable_data<T>(result.middle);
-  if (problem.batch <= kFewRows && !kept) {
-    at::Tensor rows = x.to(w1.scalar_type());
-    if (problem.in < problem.z.in()) rows = at::constant_pad_nd(rows, {0, problem.z.in() - problem.in});
-    T* middle = memory_of_tile<T>(problem.batch * problem.z.l * problem.middle_step * problem.unit(), 0);
-    const bool parallel = at::get_num_threads() > 1 && factor_bytes(problem) >= kLargeFactors;
-    forward_few_rows<T, Io, T>(problem, problem.w1, problem.w2, rows, middle, parallel);
+  if (!few) {
+    forward_tiles(problem, kept);
     return;
   }
-  forward_tiles(problem, kept);
+  using Weight = std::conditional_t<narrow, uint16_t, T>;
+  const at::Tensor rows = whole_rows(x, narrow ? dtype : w1.scalar_type(), problem.z.in());
+  const bool share = share_few_rows(problem);
+  T* middle = memory_of_tile<T>(few_rows_middle_size(problem), 0);
+  few_rows_middle(problem, data<Weight>(w1), data<T>(rows), middle, share);
+  few_rows_result(problem, data<Weight>(w2), middle, share);
+  if (kept) copy_few_rows(problem, middle, kept, true);
 }
 
 // ---- backward ------------------------------------------------------------------------------------------------------
@@ -246,7 +206,7 @@ class Backward {
  public:
   Backward(const MonarchBackwardTask& task, const at::Tensor& gradient, MonarchGradients& result)
       : problem_(problem_of<T, T>(task.x, task.w1, task.w2, {}, gradient.size(1))), kept_(data<T>(task.middle)),
-        wanted_(task.wanted), result_(result) {
+        wanted_(task.wanted), x_(task.x), result_(result) {
     tile_task_.gradient = data<T>(gradient);
     tile_task_.dx = mutable_data<T>(result[0]);
     const auto& z = problem_.z;
@@ -263,6 +223,7 @@ class Backward {
   }
 
   void run() {
+    if (problem_.batch <= kFewRows) return run_few_rows();
     const int64_t threads = at::get_num_threads();
     const bool worth = threads > 1 && 2 * flops(problem_) >= kParallelFlops;
     const int64_t rows = tile_rows(problem_, worth ? threads : 1);
@@ -270,7 +231,7 @@ class Backward {
     // A copy of the weights' gradients per thread costs their size thrice; that must be small beside the work.
     const bool copies = factor_bytes(problem_) < kLargeFactors || problem_.batch >= 4096 * threads;
     if (!worth) {
-      for (int64_t i = 0; i < tiles; ++i) tile(i * rows, rows, weights(result_[1]), weights(result_[2]));
+      for (int64_t i = 0; i < tiles; ++i) tile(i * rows, rows, weights(result_[1]), weights(result_[2]), i > 0);
     } else if (tiles >= threads && copies) {
       run_by_rows(rows, tiles, threads);
     } else {
@@ -281,6 +242,26 @@ class Backward {
 
  private:
   static T* weights(const at::Tensor& t) { return mutable_data<T>(t); }
+
+  void run_few_rows() const {
+    FewRowsGradients<T> gradients;
+    gradients.gradient = tile_task_.gradient;
+    gradients.dx = tile_task_.dx;
+    gradients.dw1 = weights(result_[1]);
+    gradients.dw2 = weights(result_[2]);
+    const bool share = share_few_rows(problem_);
+    if (wants_middle()) {
+      T* middle = memory_of_tile<T>(few_rows_middle_size(problem_), 0);
+      if (kept_) {
+        copy_few_rows(problem_, middle, const_cast<T*>(kept_), false);
+      } else {
+        const at::Tensor rows = whole_rows(x_, x_.scalar_type(), problem_.z.in());
+        few_rows_middle(problem_, problem_.w1, data<T>(rows), middle, share);
+      }
+      gradients.middle = middle;
+    }
+    few_rows_backward(problem_, gradients, share);
+  }
 
   /// Every thread takes rows, and adds to gradients of its own.
   void run_by_rows(int64_t rows, int64_t tiles, int64_t threads) {
@@ -294,8 +275,9 @@ class Backward {
     at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const auto& sum = sums[static_cast<size_t>(t)];
-        for (int64_t i = t * tiles / threads; i < (t + 1) * tiles / threads; ++i) {
-          tile(i * rows, rows, weights(sum[0]), weights(sum[1]));
+        const int64_t first = t * tiles / threads;  // tiles >= threads: every sum is written
+        for (int64_t i = first; i < (t + 1) * tiles / threads; ++i) {
+          tile(i * rows, rows, weights(sum[0]), weights(sum[1]), i > first);
         }
       }
     });
@@ -309,7 +291,7 @@ class Backward {
   bool wants_middle() const { return wanted_[2]; }
   bool wants_first() const { return wanted_[0] || wanted_[1]; }
 
-  void tile(int64_t row0, int64_t rows, T* dw1, T* dw2) const {
+  void tile(int64_t row0, int64_t rows, T* dw1, T* dw2, bool accumulate) const {
     const auto& z = problem_.z;
     rows = std::min(rows, problem_.batch - row0);
     const ForwardTile<T, T> forward(problem_, row0, rows);
@@ -323,13 +305,13 @@ class Backward {
       } else {
         for (int64_t k = 0; k < z.k; ++k) forward.first_stage(k, 0, z.q, middle);
       }
-      for (int64_t j = 0; j < z.l; ++j) backward.second_weights(j, 0, z.s, dz, middle, dw2);
+      for (int64_t j = 0; j < z.l; ++j) backward.second_weights(j, 0, z.s, dz, middle, dw2, accumulate);
     }
     if (!wants_first()) return;
     T* dmiddle = memory_of_tile<T>(backward.middle_size(), 2);
     for (int64_t j = 0; j < z.l; ++j) backward.middle_gradient(j, 0, z.r, dz, dmiddle);
     for (int64_t k = 0; k < z.k; ++k) {
-      if (wanted_[1]) backward.first_weights(k, 0, z.q, dmiddle, dw1);
+      if (wanted_[1]) backward.first_weights(k, 0, z.q, dmiddle, dw1, accumulate);
       if (wanted_[0]) backward.input_gradient(k, 0, z.p, dmiddle);
     }
   }
@@ -358,7 +340,8 @@ class Backward {
     const int64_t outer = wants_middle() ? second.count() : 0;
     for_each(outer + (wants_first() ? inner.count() : 0), true, [&](int64_t task) {
       if (task < outer) {
-        backward.second_weights(second.block(task), second.begin(task), second.size(task), dz, middle, weights(result_[2]));
+        backward.second_weights(second.block(task), second.begin(task), second.size(task), dz, middle,
+                                weights(result_[2]), row0 > 0);
       } else {
         task -= outer;
         backward.middle_gradient(inner.block(task), inner.begin(task), inner.size(task), dz, dmiddle);
@@ -369,7 +352,8 @@ class Backward {
     const int64_t weight_tasks = wanted_[1] ? first.count() : 0;
     for_each(weight_tasks + (wanted_[0] ? input.count() : 0), true, [&](int64_t task) {
       if (task < weight_tasks) {
-        backward.first_weights(first.block(task), first.begin(task), first.size(task), dmiddle, weights(result_[1]));
+        backward.first_weights(first.block(task), first.begin(task), first.size(task), dmiddle, weights(result_[1]),
+                               row0 > 0);
       } else {
         task -= weight_tasks;
         backward.input_gradient(input.block(task), input.begin(task), input.size(task), dmiddle);
@@ -382,6 +366,7 @@ class Backward {
   std::vector<int32_t> result_place_;
   const T* kept_;
   std::array<bool, 4> wanted_;
+  at::Tensor x_;
   MonarchGradients& result_;
 };
 
@@ -399,8 +384,12 @@ MonarchGradients backward(const MonarchBackwardTask& task) {
   }
   MonarchGradients result;
   if (task.wanted[0]) result[0] = new_result(task.x.sizes(), task.x.options());
-  if (task.wanted[1]) result[1] = at::zeros_like(task.w1);
-  if (task.wanted[2]) result[2] = at::zeros_like(task.w2);
+  if (task.wanted[1]) {
+    // Columns that x lacks are not written.
+    const bool whole = task.x.size(1) == task.w1.size(0) * task.w1.size(2);
+    result[1] = whole ? new_result(task.w1.sizes(), task.w1.options()) : at::zeros_like(task.w1);
+  }
+  if (task.wanted[2]) result[2] = new_result(task.w2.sizes(), task.w2.options());
   if (task.wanted[3]) result[3] = gradient.sum(0);
   if (task.wanted[0] || task.wanted[1] || task.wanted[2]) Backward<T>(task, gradient, result).run();
   return result;
@@ -426,10 +415,7 @@ MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const 
     case at::kComplexFloat: forward<float, float>(x, w1, w2, bias, out, activation, result); break;
     case at::kDouble:
     case at::kComplexDouble: forward<double, double>(x, w1, w2, bias, out, activation, result); break;
-    case at::kBFloat16:
-      forward<float, uint16_t>(x, w1.to(at::kFloat), w2.to(at::kFloat), bias.defined() ? bias.to(at::kFloat) : bias, out,
-                               activation, result);
-      break;
+    case at::kBFloat16: forward<float, uint16_t>(x, w1, w2, bias, out, activation, result); break;
     default: fail<DtypeError>("the CPU kernel of the Monarch product has no such element type");
   }
   if (keep && wide != dtype) result.middle = result.middle.to(dtype);

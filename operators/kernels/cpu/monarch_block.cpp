@@ -317,10 +317,10 @@ void outer_micro(const OuterSum<T>& s, const Panels& panels, int64_t n0, const T
       }
       T* at = to + i * lanes<T>();
       if (i + 1 < MR || tail == lanes<T>()) {
-        hn::StoreU(hn::Add(value, hn::LoadU(tag, at)), tag, at);
+        hn::StoreU(s.accumulate ? hn::Add(value, hn::LoadU(tag, at)) : value, tag, at);
       } else {
         const auto mask = hn::FirstN(tag, static_cast<size_t>(tail));
-        hn::BlendedStore(hn::Add(value, hn::MaskedLoad(mask, tag, at)), mask, tag, at);
+        hn::BlendedStore(s.accumulate ? hn::Add(value, hn::MaskedLoad(mask, tag, at)) : value, mask, tag, at);
       }
     }
   }
@@ -371,7 +371,8 @@ void outer_sum_of(const OuterSum<T>& s, const Panels& panels) {
     const int64_t tail = width - (vectors - 1) * lanes<T>();
     const T* x = s.x + column;
     int64_t x_row = s.x_row;
-    if (x_row * static_cast<int64_t>(sizeof(T)) >= kFarApart || (tail < lanes<T>() && !s.whole_vectors)) {
+    const bool often = s.N > kMostColumns;  // else the copy costs more than what it saves
+    if ((often && x_row * static_cast<int64_t>(sizeof(T)) >= kFarApart) || (tail < lanes<T>() && !s.whole_vectors)) {
       for (int64_t b = 0; b < panels.rows; ++b) copy_row(x + b * x_row, copy + b * row, width);
       x = copy;
       x_row = row;

@@ -68,12 +68,13 @@ struct Product {
 template <class T>
 void multiply_panels(const Product<T>& product, const Panels& panels);
 
-/// dw[n][column] += sum over the tile's rows b of d[n][b] · x[b][column] (complex: · conj(x)).
+/// dw[n][column] (+)= sum over the tile's rows b of d[n][b] · x[b][column] (complex: · conj(x)).
 /// d: tile columns, n in place d_first + n, panels d_panel apart. x: rows of row-major numbers (interleaved where
 /// complex) at x + b·x_row. dw row-major, rows dw_row apart, in T units.
 template <class T>
 struct OuterSum {
   bool complex = false;
+  bool accumulate = true;
   int64_t N = 0, columns = 0;  ///< columns: numbers of T in a row of x (two for a complex number)
   const T* d = nullptr;
   int64_t d_panel = 0, d_first = 0;

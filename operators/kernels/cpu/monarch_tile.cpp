@@ -190,7 +190,8 @@ void BackwardTile<T>::middle_gradient(int64_t j, int64_t rho0, int64_t n, const 
 }
 
 template <class T>
-void BackwardTile<T>::second_weights(int64_t j, int64_t s0, int64_t n, const T* dz, const T* middle, T* dw2) const {
+void BackwardTile<T>::second_weights(int64_t j, int64_t s0, int64_t n, const T* dz, const T* middle, T* dw2,
+                                     bool accumulate) const {
   const auto& z = problem_.z;
   const int64_t row = z.r * problem_.unit(), lanes = vector_lanes<T>();
   const int64_t rounded = (row + lanes - 1) / lanes * lanes;
@@ -198,6 +199,7 @@ void BackwardTile<T>::second_weights(int64_t j, int64_t s0, int64_t n, const T* 
   unpack<T, T>(middle, inner_panel_, j * problem_.middle_step * problem_.unit(), row, nullptr, Curve::none, rows, nullptr, rounded, panels_);
   OuterSum<T> sum;
   sum.complex = problem_.complex;
+  sum.accumulate = accumulate;
   sum.N = n;
   sum.columns = row;
   sum.d = dz;
@@ -212,11 +214,13 @@ void BackwardTile<T>::second_weights(int64_t j, int64_t s0, int64_t n, const T* 
 }
 
 template <class T>
-void BackwardTile<T>::first_weights(int64_t k, int64_t q0, int64_t n, const T* dmiddle, T* dw1) const {
+void BackwardTile<T>::first_weights(int64_t k, int64_t q0, int64_t n, const T* dmiddle, T* dw1,
+                                    bool accumulate) const {
   const auto& z = problem_.z;
   const int64_t unit = problem_.unit();
   OuterSum<T> sum;
   sum.complex = problem_.complex;
+  sum.accumulate = accumulate;
   sum.N = n;
   sum.columns = problem_.columns_of(k) * unit;
   sum.d = dmiddle;

@@ -105,10 +105,10 @@ class BackwardTile {
   void pack_gradient(T* dz) const;
   /// dmid of block j, rows rho0 .. rho0+n.
   void middle_gradient(int64_t j, int64_t rho0, int64_t n, const T* dz, T* dmiddle) const;
-  /// dw2 of block j, rows s0 .. s0+n, added to dw2 [l, s, r].
-  void second_weights(int64_t j, int64_t s0, int64_t n, const T* dz, const T* middle, T* dw2) const;
-  /// dw1 of block k, rows q0 .. q0+n, added to dw1 [k, q, p].
-  void first_weights(int64_t k, int64_t q0, int64_t n, const T* dmiddle, T* dw1) const;
+  /// dw2 of block j, rows s0 .. s0+n, written or added to dw2 [l, s, r].
+  void second_weights(int64_t j, int64_t s0, int64_t n, const T* dz, const T* middle, T* dw2, bool accumulate) const;
+  /// dw1 of block k, rows q0 .. q0+n, written or added to dw1 [k, q, p].
+  void first_weights(int64_t k, int64_t q0, int64_t n, const T* dmiddle, T* dw1, bool accumulate) const;
   /// dx columns p0 .. p0+n of block k.
   void input_gradient(int64_t k, int64_t p0, int64_t n, const T* dmiddle) const;
 
