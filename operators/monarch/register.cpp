@@ -84,7 +84,7 @@ MonarchGradients backend_backward(const MonarchBackwardTask& task) {
 MonarchForward run_forward(const Tensor& x, const Tensor& w1, const Tensor& w2, const MultiplyOptions& options,
                            bool keep) {
   const int64_t out = check_multiply(x, w1, w2, options);
-  std::vector<int64_t> shape = x.sizes().vec();
+  c10::DimVector shape(x.sizes());
   shape.back() = out;
   MonarchForward result;
   if (x.numel() == 0) {  // no rows; kernels want at least one
@@ -140,6 +140,9 @@ BackwardResult multiply_backward(const Tensor& gradient, const Tensor& x, const 
     const c10::OptionalDeviceGuard guard(x.device());
     result = backend_backward(task);
     if (wanted[0] && x.dim() != 2) result[0] = result[0].reshape(x.sizes());
+    for (Tensor& t : result) {
+      if (t.defined()) t = t.contiguous();
+    }
   } else {
     if (wanted[0]) result[0] = at::empty(x.sizes(), x.options());
     if (wanted[1]) result[1] = at::zeros(w1.sizes(), w1.options());
@@ -189,7 +192,7 @@ BackwardResult multiply_backward_meta(const Tensor& gradient, const Tensor& x, c
 
 // --- autograd ----------------------------------------------------------------------------------------------------
 
-class Differentiable : public torch::autograd::Function<Differentiable> {
+class MonarchMultiply : public torch::autograd::Function<MonarchMultiply> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& w1, const Tensor& w2,
                         const OptionalTensor& bias, const OptionalExtent& out_features, std::string_view name,
@@ -269,7 +272,7 @@ Tensor multiply_autograd(const Tensor& x, const Tensor& w1, const Tensor& w2, co
     const at::AutoDispatchBelowADInplaceOrView below;
     return multiply_op().call(x, w1, w2, bias, std::move(out_features), activation, recompute);
   }
-  return Differentiable::apply(x, w1, w2, bias, out_features, activation, recompute);
+  return MonarchMultiply::apply(x, w1, w2, bias, out_features, activation, recompute);
 }
 
 // --- autocast ----------------------------------------------------------------------------------------------------

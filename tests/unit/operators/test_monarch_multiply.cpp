@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
@@ -229,6 +230,38 @@ TEST_CASE("Monarch product: every combination of bias, activation, recomputing a
       }
     }
   }
+}
+
+TEST_CASE("Monarch product: the composite form equals the reference, with every gradient") {
+  int64_t turn = 0;
+  for (const MonarchSizes& z : monarch_sizes_to_test()) {
+    for (const auto dtype : {at::kFloat, at::kComplexDouble, at::kBFloat16}) {
+      ++turn;
+      MonarchCase shape{.sizes = z, .batch = 16 + turn % 2, .dtype = dtype, .bias = turn % 2 == 0};
+      shape.real_input = at::isComplexType(dtype) && turn % 4 == 1;
+      shape.out = z.out() - z.l / 2;
+      if (!at::isComplexType(dtype) && shape.out >= 4) shape.activation = static_cast<Activation>(turn % 4);
+      const std::string finding = check_against_reference(shape, monarch_multiply_composite);
+      REQUIRE(finding == "");
+    }
+  }
+}
+
+TEST_CASE("Monarch product: the dispatcher has a kernel for every key") {
+  const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("monarch::multiply", "");
+  using c10::DispatchKey;
+  for (const auto key : {DispatchKey::CPU, DispatchKey::CUDA, DispatchKey::Meta, DispatchKey::AutogradCPU,
+                         DispatchKey::AutogradCUDA, DispatchKey::AutocastCPU, DispatchKey::AutocastCUDA}) {
+    INFO(c10::toString(key));
+    REQUIRE(op.hasComputedKernelForDispatchKey(key));
+  }
+  REQUIRE_FALSE(op.hasComputedKernelForDispatchKey(DispatchKey::SparseCPU));
+  const auto meta = [](const at::Tensor& t) { return t.to(at::kMeta); };
+  const MonarchArguments a = monarch_arguments({.sizes = {2, 3, 4, 3, 3, 2}, .batch = 5, .dtype = at::kComplexFloat});
+  const at::Tensor y = monarch_multiply(meta(at::real(a.x)).expand({4, 5, 8}), meta(a.w1), meta(a.w2));
+  REQUIRE(y.is_meta());
+  REQUIRE(y.sizes() == at::IntArrayRef({4, 5, 9}));
+  REQUIRE(y.scalar_type() == at::kComplexFloat);
 }
 
 TEST_CASE("Monarch product: the checker rejects wrong products") {
