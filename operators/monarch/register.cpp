@@ -96,6 +96,10 @@ MonarchForward run_forward(const Tensor& x, const Tensor& w1, const Tensor& w2, 
   const c10::OptionalDeviceGuard guard(x.device());
   result = backend_forward(rows_of(x), w1.contiguous(), w2.contiguous(),
                            options.bias ? options.bias->contiguous() : Tensor(), out, options.activation, keep);
+  // Meta says the same, so a kernel may not keep less.
+  TORCH_INTERNAL_ASSERT(
+      !keep || (result.middle.defined() && result.middle.numel() * out == result.y.numel() * w1.size(0) * w1.size(1)));
+  TORCH_INTERNAL_ASSERT(!keep || !is_gelu(options.activation) || result.input_of_activation.defined());
   if (x.dim() != 2) result.y = result.y.view(shape);
   return result;
 }
