@@ -72,12 +72,12 @@ Tensor rows_of(const Tensor& t) {
 MonarchForward backend_forward(const Tensor& x, const Tensor& w1, const Tensor& w2, const Tensor& bias, int64_t out,
                                Activation activation, bool keep) {
   if (x.is_cuda()) return kernels::cuda::monarch_forward(x, w1, w2, bias, out, activation, keep);
-  return kernels::composite::monarch_forward(x, w1, w2, bias, out, activation, keep);
+  return kernels::cpu::monarch_forward(x, w1, w2, bias, out, activation, keep);
 }
 
 MonarchGradients backend_backward(const MonarchBackwardTask& task) {
   if (task.w1.is_cuda()) return kernels::cuda::monarch_backward(task);
-  return kernels::composite::monarch_backward(task);
+  return kernels::cpu::monarch_backward(task);
 }
 
 /// Checks, [..., in] -> rows, kernel, rows -> [..., out].
