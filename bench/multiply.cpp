@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -16,6 +15,7 @@
 #include <functional>
 #include <iostream>
 
+#include "memory_meter.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/progress.hpp"
@@ -55,26 +55,6 @@ Program program(bool training, std::function<at::Tensor()> forward, std::vector<
     return results;
   };
 }
-
-/// Bytes that PyTorch's allocators hand out on this thread while the object lives, less what was freed of them.
-class MemoryMeter {
- public:
-  MemoryMeter() : counter_(std::make_shared<Counter>()), guard_(c10::DebugInfoKind::PROFILER_STATE, counter_) {}
-  double live() const { return static_cast<double>(counter_->live); }
-  double peak() const { return static_cast<double>(counter_->peak); }
-
- private:
-  struct Counter final : c10::MemoryReportingInfoBase {
-    void reportMemoryUsage(void*, int64_t size, size_t, size_t, c10::Device) override {
-      live += size;
-      peak = std::max(peak, live);
-    }
-    bool memoryProfilingEnabled() const override { return true; }
-    int64_t live = 0, peak = 0;
-  };
-  std::shared_ptr<Counter> counter_;
-  c10::DebugInfoGuard guard_;
-};
 
 at::ScalarType dtype_from_name(const std::string& name, bool cuda) {
   std::map<std::string, at::ScalarType> types = {{"float32", at::kFloat},
@@ -204,7 +184,7 @@ class Benchmark {
     at::Tensor c = at::mm(a, b);
     const double operations = (at::isComplexType(dtype_) ? 8.0 : 2.0) * std::pow(static_cast<double>(n), 3);
     double& best = report_.limits.back().flops;
-    for (int i = 0; i < 3; ++i) best = std::max(best, operations / seconds_of([&] { at::mm_out(c, a, b); }));
+    for (int i = 0; i < 2; ++i) best = std::max(best, operations / seconds_of([&] { at::mm_out(c, a, b); }));
   }
 
   void measure_bandwidth() {
@@ -346,7 +326,7 @@ class Benchmark {
         extra_bytes([&] { return forward(tensors); }, tensors);  // what is made once (kernels, caches) does not count
         at[i] = extra_bytes([&] { return forward(tensors); }, tensors);
       }
-      return MemoryUse{at[0].kept, at[1].peak - at[0].peak, 2 * at[0].peak - at[1].peak};
+      return MemoryUse{at[0].kept, at[1].peak - at[0].peak, std::max(0.0, 2 * at[0].peak - at[1].peak)};
     };
     const auto product = [&](bool recompute) {
       return [&, recompute](const Operands& t) {

@@ -38,14 +38,14 @@ struct GoalRow {
   const char* requirement;
 };
 constexpr GoalRow kGoals[] = {
-    {"dense-4", "nblocks 4, batch >= 256: speed-up over dense, share of ideal >= 0.9"},
-    {"dense-sqrt-1024", "sqrt blocks, n = 1024, batch >= 256: share of ideal >= 0.6"},
-    {"dense-sqrt-4096", "sqrt blocks, n = 4096, batch >= 256: share of ideal >= 0.7"},
+    {"dense-4", "nblocks 4, batch >= 256: share of the ideal speed-up over dense >= 0.9"},
+    {"dense-sqrt-1024", "nblocks sqrt, n = 1024, batch >= 256: share of the ideal speed-up over dense >= 0.6"},
+    {"dense-sqrt-4096", "nblocks sqrt, n = 4096, batch >= 256: share of the ideal speed-up over dense >= 0.7"},
     {"bmm", "any shape, batch >= 256: speed-up over bmm >= 2"},
-    {"bmm-median", "median over shapes, batch >= 256: speed-up over bmm >= 3"},
+    {"bmm-median", "batch >= 256: median of the speed-ups over bmm >= 3"},
     {"small-batch", "batch 1 and 16: seconds over those of the faster peer <= 1.05"},
-    {"memory-save", "training: peak that grows with the batch, in middle activations <= 1"},
-    {"memory-recompute", "training with recompute: the same = 0"},
+    {"memory-save", "training: peak extra memory, in activations of the middle width <= 1"},
+    {"memory-recompute", "training with recompute: peak extra memory <= 0"},
     {"peak-4", "nblocks 4, batch >= 256: share of the measured matrix-product peak >= 0.8"},
 };
 
@@ -105,13 +105,12 @@ void print_block(const MultiplyReport& report, bool training, int threads, std::
   const auto batches = distinct<int64_t>(report.cases, [](const MultiplyCase& c) { return c.batch; });
   const auto blocks = distinct<std::string>(report.cases, [](const MultiplyCase& c) { return c.nblocks; });
   const MachineLimits& limits = report.limits_at(threads);
-  std::string first = fmt::format("{}, {}", pass_text(training), threads_text(threads)), second;
-  first = fmt::format("{:<29}", first);
-  second = fmt::format("{:<11} {:>6} {:>9} ", "shape", "batch", "dense");
+  std::string first = fmt::format("{:<34}", fmt::format("{}, {}", pass_text(training), threads_text(threads)));
+  std::string second = fmt::format("{:<14} {:>6} {:>11} ", "shape", "batch", "dense");
+  constexpr auto kBlock = "|{:>11} {:>7} {:>6} {:>6} {:>7} {:>5} ";
   for (const auto& nblocks : blocks) {
-    first += fmt::format("| {:<46}", "nblocks " + nblocks);
-    second += fmt::format("|{:>9}  {:>6}  {:>6}  {:>6} {:>6}  {:>5} ", "monarch", "GFLOPS", "/dense", "ideal", "/bmm",
-                          "peak");
+    first += fmt::format("| {:<47}", "nblocks " + nblocks);
+    second += fmt::format(kBlock, "monarch ", "GFLOP/s", "/dense", "ideal ", "/bmm ", "peak ");
   }
   out << fmt::format("{}\n{}\n", first, second);
   for (const auto& shape : shapes) {
@@ -122,12 +121,11 @@ void print_block(const MultiplyReport& report, bool training, int threads, std::
         if (found == nullptr) continue;
         const auto goals = case_goals(report, *found);
         if (row.empty()) {
-          // The arrow is one column wide, but three bytes long, which fmt knows.
-          row = fmt::format("{:<11} {:>6} {:>9} ", layer_shape_text(shape), batch, time_text(found->dense.median()));
+          row = fmt::format("{:<14} {:>6} {:>11} ", layer_shape_text(shape), batch, time_text(found->dense.median()));
         }
-        row += fmt::format("|{:>10} {:>6.1f}  {:>6.2f} {:>7} {:>7} {:>6}",
-                           marked(time_text(found->monarch.median()), goals, {"small-batch"}),
-                           found->flops_per_second() / 1e9, found->speedup_over_dense(),
+        row += fmt::format(kBlock, marked(time_text(found->monarch.median()), goals, {"small-batch"}),
+                           fmt::format("{:.1f}", found->flops_per_second() / 1e9),
+                           fmt::format("{:.2f}", found->speedup_over_dense()),
                            marked(fmt::format("{:.0f}%", 100 * found->fraction_of_ideal()), goals,
                                   {"dense-4", "dense-sqrt-1024", "dense-sqrt-4096"}),
                            marked(fmt::format("{:.2f}", found->speedup_over_bmm()), goals, {"bmm"}),
@@ -136,33 +134,33 @@ void print_block(const MultiplyReport& report, bool training, int threads, std::
       if (!row.empty()) out << row << "\n";
     }
   }
-  out << fmt::format("peak (large matrix product) {:.1f} GFLOPS, copy {:.1f} GB/s, triad {:.1f} GB/s\n\n",
+  out << fmt::format("peak (large matrix product) {:.1f} GFLOP/s, copy {:.1f} GB/s, triad {:.1f} GB/s\n\n",
                      limits.flops / 1e9, limits.copy / 1e9, limits.triad / 1e9);
-}
-
-std::string growing_text(const MemoryUse& use, const MultiplyCase& what) {
-  return fmt::format("{:.2f}", use.growing / what.middle_bytes());
 }
 
 void print_memory(const MultiplyReport& report, std::ostream& out) {
   if (report.memory.empty()) return;
-  constexpr auto kRow = "{:<11} {:<5} | {:>8} {:>8} {:>10} | {:>8} {:>8} {:>10} | {:>8} {:>8} {:>10}\n";
-  out << fmt::format("memory in training (batch {}, 1 thread), in activations of the middle width; scratch in bytes\n",
-                     report.memory.front().what.batch);
-  out << fmt::format("{:<17} | {:<28} | {:<28} | {:<28}\n", "", "monarch", "monarch, recompute", "bmm");
-  out << fmt::format(kRow, "shape", "nbl", "kept", "peak", "scratch", "kept", "peak", "scratch", "kept", "peak",
-                     "scratch");
+  constexpr auto kUse = "|{:>9} {:>9} {:>11} ";
+  out << fmt::format(
+      "memory in training, batch {}, 1 thread: kept for backward and extra at the peak, in activations of "
+      "the middle width; scratch\n",
+      report.memory.front().what.batch);
+  std::string first = fmt::format("{:<22}", ""), second = fmt::format("{:<14} {:<7}", "shape", "nblocks");
+  for (const char* program : {"monarch", "monarch, recompute", "bmm"}) {
+    first += fmt::format("| {:<31}", program);
+    second += fmt::format(kUse, "kept ", "peak ", "scratch");
+  }
+  out << first << "\n" << second << "\n";
   for (const auto& result : report.memory) {
     const auto goals = memory_goals(result);
-    const auto kept = [&](const MemoryUse& use) {
-      return fmt::format("{:.2f}", use.kept / result.what.middle_bytes());
+    const auto columns = [&](const MemoryUse& use, const std::string& goal) {
+      const double middle = result.what.middle_bytes();
+      return fmt::format(kUse, fmt::format("{:.2f} ", use.kept / middle),
+                         marked(fmt::format("{:.2f}", use.growing / middle), goals, {goal}), bytes_text(use.scratch));
     };
-    out << fmt::format(kRow, layer_shape_text(result.what.shape), result.what.nblocks, kept(result.save),
-                       marked(growing_text(result.save, result.what), goals, {"memory-save"}),
-                       bytes_text(result.save.scratch), kept(result.recompute),
-                       marked(growing_text(result.recompute, result.what), goals, {"memory-recompute"}),
-                       bytes_text(result.recompute.scratch), kept(result.bmm),
-                       growing_text(result.bmm, result.what) + " ", bytes_text(result.bmm.scratch));
+    out << fmt::format("{:<14} {:<7}", layer_shape_text(result.what.shape), result.what.nblocks)
+        << columns(result.save, "memory-save") << columns(result.recompute, "memory-recompute")
+        << columns(result.bmm, "") << "\n";
   }
   out << "\n";
 }
@@ -250,6 +248,13 @@ const MachineLimits& MultiplyReport::limits_at(int threads) const {
   return *found;
 }
 
+int MultiplyReport::disturbed() const {
+  return static_cast<int>(std::count_if(cases.begin(), cases.end(), [](const CaseResult& result) {
+    const auto noisy = [](const Timing& timing) { return timing.median() > 1.3 * timing.minimum(); };
+    return noisy(result.monarch) || noisy(result.bmm) || noisy(result.dense);
+  }));
+}
+
 double MultiplyReport::fraction_of_peak(const CaseResult& result) const {
   return result.flops_per_second() / limits_at(result.what.threads).flops;
 }
@@ -315,7 +320,13 @@ void print_report(const MultiplyReport& report, std::ostream& out) {
     const auto found = report.settings.find(key);
     return found == report.settings.end() ? std::string() : found->second;
   };
-  out << fmt::format("Monarch products, {}, {}; {} rounds\n\n", setting("dtype"), setting("device"), setting("rounds"));
+  const auto machine = [&](const std::string& key) {
+    const auto found = report.machine.find(key);
+    return found == report.machine.end() ? std::string() : found->second;
+  };
+  out << fmt::format("Monarch products, {}, {}; {} rounds; {} ({}), LibTorch {}, OMP_WAIT_POLICY={}\n\n",
+                     setting("dtype"), setting("device"), setting("rounds"), machine("cpu"), machine("cpu_capability"),
+                     machine("libtorch"), machine("OMP_WAIT_POLICY"));
   std::set<int> threads;
   std::set<bool> passes;
   for (const auto& result : report.cases) threads.insert(result.what.threads), passes.insert(result.what.training);
@@ -325,16 +336,20 @@ void print_report(const MultiplyReport& report, std::ostream& out) {
   print_memory(report, out);
   out << "goals\n";
   for (const auto& row : goal_summaries(report)) {
-    std::string verdict = "not measured";
-    if (row.measured()) {
-      verdict = fmt::format("{} ({} of {}; worst {:.2f}: {})", row.passed() ? "met" : "MISSED", row.met, row.checks,
-                            row.worst->value, row.worst_case);
+    if (!row.measured()) {
+      out << fmt::format("  {:<7} {:<9} {}\n", "-", "", row.requirement);
+      continue;
     }
-    out << fmt::format("  {:<76} {}\n", row.requirement, verdict);
+    out << fmt::format("  {:<7} {:<9} {}; worst {:.2f} ({})\n", row.passed() ? "met" : "MISSED",
+                       fmt::format("{} of {}", row.met, row.checks), row.requirement, row.worst->value, row.worst_case);
+  }
+  if (const int disturbed = report.disturbed(); disturbed > 0) {
+    out << fmt::format("\nThe machine had other work: in {} of {} cases a median is more than 1.3 times the minimum.\n",
+                       disturbed, report.cases.size());
   }
   out << "\nMedians over the rounds, in each of which all programs ran in turn. dense: at::linear; bmm: two batched "
          "products and copies.\n/dense, /bmm: their seconds over ours (median of the rounds' ratios). ideal: /dense "
-         "over dense flops / Monarch flops. peak: GFLOPS over the peak.\n*: a goal missed.\n";
+         "over dense flops / Monarch flops. peak: GFLOP/s over that of a large matrix product.\n*: a goal missed.\n";
 }
 
 std::string report_json(const MultiplyReport& report) {
@@ -343,6 +358,7 @@ std::string report_json(const MultiplyReport& report) {
   root["machine"] = report.machine;
   root["versions"] = report.versions;
   root["settings"] = report.settings;
+  root["disturbed_cases"] = report.disturbed();
   root["limits"] = root["cases"] = root["memory"] = root["goals"] = nlohmann::json::array();
   for (const auto& limits : report.limits) {
     root["limits"].push_back({{"threads", limits.threads},
@@ -381,34 +397,52 @@ std::string roofline_svg(const MultiplyReport& report) {
   std::vector<plot::Chart> charts;
   for (const int count : threads) {
     const MachineLimits& limits = report.limits_at(count);
-    plot::Series ours{.name = "monarch", .style = plot::Style::points};
-    plot::Series bmm{.name = "two bmm and copies", .style = plot::Style::points};
-    plot::Series dense{.name = "dense", .style = plot::Style::points};
+    std::vector<plot::Series> series = {{.name = "dense", .style = plot::Style::points, .colour = 2}};
+    const auto blocks = distinct<std::string>(report.cases, [](const MultiplyCase& c) { return c.nblocks; });
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      series.push_back(
+          {.name = "bmm, nblocks " + blocks[i], .style = plot::Style::points, .colour = 1, .hollow = i > 0});
+    }
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      series.push_back(
+          {.name = "monarch, nblocks " + blocks[i], .style = plot::Style::points, .colour = 0, .hollow = i > 0});
+    }
+    double lowest = std::numeric_limits<double>::infinity();
     for (const auto& result : report.cases) {
       const MultiplyCase& what = result.what;
       if (what.training || what.threads != count) continue;
-      const std::string name =
-          fmt::format("{} nblocks {} batch {}", layer_shape_text(what.shape), what.nblocks, what.batch);
-      const auto add = [](plot::Series& series, double intensity, double rate, const std::string& label) {
-        series.x.push_back(intensity);
-        series.y.push_back(rate / 1e9);
-        series.tooltips.push_back(label);
+      const auto block = static_cast<size_t>(std::find(blocks.begin(), blocks.end(), what.nblocks) - blocks.begin());
+      const auto add = [&](plot::Series& to, double intensity, double rate, const std::string& label) {
+        to.x.push_back(intensity);
+        to.y.push_back(rate / 1e9);
+        to.labels.push_back(label);
+        to.tooltips.push_back(fmt::format("{}, batch {}", layer_shape_text(what.shape), what.batch));
+        lowest = std::min(lowest, intensity);
       };
-      add(ours, what.flops() / what.bytes(), result.flops_per_second(), name);
-      add(bmm, what.flops() / what.bytes(), what.flops() / result.bmm.median(), name);
-      add(dense, what.dense_flops() / what.dense_bytes(), what.dense_flops() / result.dense.median(), name);
+      const double intensity = what.flops() / what.bytes();
+      add(series[1 + blocks.size() + block], intensity, result.flops_per_second(),
+          what.batch >= 256 ? fmt::format("{} × {}", layer_shape_text(what.shape), what.batch) : "");
+      add(series[1 + block], intensity, what.flops() / result.bmm.median(), "");
+      if (block == 0) {
+        add(series[0], what.dense_flops() / what.dense_bytes(), what.dense_flops() / result.dense.median(), "");
+      }
     }
-    plot::Chart chart{.title = fmt::format("Monarch product, {}", threads_text(count)),
-                      .x = {.label = "flops per byte of x, y and weights", .scale = plot::Scale::log},
-                      .y = {.label = "GFLOP/s", .scale = plot::Scale::log},
-                      .series = {ours, bmm, dense}};
-    const double ridge = limits.flops / limits.bandwidth();
-    const double low = std::min(0.1, ridge / 10);
-    chart.references = {
-        plot::horizontal(fmt::format("matrix product {:.0f} GFLOP/s", limits.flops / 1e9), limits.flops / 1e9),
-        {fmt::format("memory {:.0f} GB/s", limits.bandwidth() / 1e9),
-         {low, ridge},
-         {low * limits.bandwidth() / 1e9, limits.flops / 1e9}}};
+    const double ridge = limits.flops / limits.bandwidth(), low = std::min(lowest, ridge) / 2;
+    plot::Chart chart{
+        .title = fmt::format("Forward products, {}", threads_text(count)),
+        .subtitle =
+            "Labels: layer × batch. Below the caches' size, data stays in them between calls and the memory "
+            "line is no limit.",
+        .x = {.label = "flop per byte of x, y and weights", .scale = plot::Scale::log},
+        .y = {.label = "GFLOP/s", .scale = plot::Scale::log, .maximum = 3 * limits.flops / 1e9},
+        .series = std::move(series),
+        .references = {plot::horizontal(fmt::format("large matrix product {:.0f} GFLOP/s", limits.flops / 1e9),
+                                        limits.flops / 1e9),
+                       {fmt::format("memory {:.0f} GB/s", limits.bandwidth() / 1e9),
+                        {low, ridge},
+                        {low * limits.bandwidth() / 1e9, limits.flops / 1e9}}},
+        .width = 1100,
+        .height = 640};
     charts.push_back(std::move(chart));
   }
   return plot::stacked_svg(charts);

@@ -65,6 +65,8 @@ struct MultiplyReport {
   std::vector<MemoryResult> memory;
 
   const MachineLimits& limits_at(int threads) const;
+  /// Cases in which a program's median is more than 1.3 times its minimum: the machine had other work.
+  int disturbed() const;
   double fraction_of_peak(const CaseResult& result) const;
 };
 
