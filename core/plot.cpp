@@ -60,7 +60,7 @@ std::string escaped(std::string_view text) {
 /// Estimated width of a text in pixels: the average of sans-serif faces.
 double text_width(std::string_view text, double size) {
   const auto characters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
-  return 0.56 * size * static_cast<double>(characters);
+  return 0.6 * size * static_cast<double>(characters);
 }
 
 std::string power_of_ten(int exponent) {
