@@ -1,11 +1,13 @@
 #include "multiply_cases.hpp"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <charconv>
 #include <cmath>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/text.hpp"
 
 namespace monarch::bench {
 namespace {
@@ -16,6 +18,20 @@ int64_t whole_number(const std::string& text, const std::string& what) {
   check<ConfigError>(error == std::errc() && end == text.data() + text.size() && value >= 1 && value <= (1 << 20),
                      [&] { return fmt::format("{}: '{}' is no whole number from 1 to {}", what, text, 1 << 20); });
   return value;
+}
+
+double epsilon(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kDouble:
+    case at::kComplexDouble:
+      return 2.3e-16;
+    case at::kBFloat16:
+      return 7.9e-3;
+    case at::kHalf:
+      return 9.8e-4;
+    default:
+      return 1.2e-7;
+  }
 }
 
 double operations(at::ScalarType dtype, bool training) {
@@ -91,6 +107,31 @@ double MultiplyCase::middle_bytes() const {
 std::string MultiplyCase::text() const {
   return fmt::format("{}, nblocks {}, batch {}, {}, {} thread{}", layer_shape_text(shape), nblocks, batch,
                      training ? "training" : "forward", threads, threads == 1 ? "" : "s");
+}
+
+double agreement_tolerance(const MultiplyCase& what) {
+  if (what.dtype == at::kBFloat16 || what.dtype == at::kHalf) return 16 * epsilon(what.dtype);
+  const int64_t terms = std::max({what.sizes.p, what.sizes.r, what.sizes.s, what.training ? what.batch : 1});
+  return epsilon(what.dtype) * (64 + 8 * std::sqrt(static_cast<double>(terms)));
+}
+
+double check_agreement(const MultiplyCase& what, const std::string& name, const at::Tensor& ours,
+                       const at::Tensor& peer) {
+  check<BackendError>(ours.sizes() == peer.sizes(), [&] {
+    return fmt::format("{}: {} has shape {}, but {} by the composite form", what.text(), name, shape_text(ours.sizes()),
+                       shape_text(peer.sizes()));
+  });
+  const auto wide = at::isComplexType(peer.scalar_type()) ? at::kComplexDouble : at::kDouble;
+  const at::Tensor expected = peer.detach().to(wide), rms = expected.abs().square().mean().sqrt();
+  const double difference = ((ours.detach().to(wide) - expected).abs().max() / rms).item<double>();
+  check<BackendError>(
+      difference <= agreement_tolerance(what),
+      [&] {
+        return fmt::format("{}: {} deviates from that of the composite form by {:.2e} of its RMS (tolerance {:.1e})",
+                           what.text(), name, difference, agreement_tolerance(what));
+      },
+      "the product is wrong at this size: nothing was timed");
+  return difference;
 }
 
 }  // namespace monarch::bench

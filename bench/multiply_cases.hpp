@@ -1,7 +1,7 @@
 #pragma once
 // Which products `monarch bench multiply` times, and the arithmetic of each.
 
-#include <c10/core/ScalarType.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <string>
@@ -57,5 +57,14 @@ struct MultiplyCase {
   double middle_bytes() const;
   std::string text() const;  ///< "768→3072, nblocks 4, batch 256, forward, 2 threads"
 };
+
+/// How far two programs may deviate by rounding, in units of the RMS: 16 eps for 16-bit types (which round results and
+/// middle vector, but add in float), else (64 + 8 sqrt(n)) eps for sums of n terms.
+double agreement_tolerance(const MultiplyCase& what);
+
+/// Largest deviation of the elements of `ours` from those of `peer`, in units of the peer's RMS. `name`: what they are.
+/// Throws BackendError when it is not within agreement_tolerance (NaN never is) or shapes differ.
+double check_agreement(const MultiplyCase& what, const std::string& name, const at::Tensor& ours,
+                       const at::Tensor& peer);
 
 }  // namespace monarch::bench

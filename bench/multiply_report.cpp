@@ -324,7 +324,7 @@ void print_report(const MultiplyReport& report, std::ostream& out) {
     const auto found = report.machine.find(key);
     return found == report.machine.end() ? std::string() : found->second;
   };
-  out << fmt::format("Monarch products, {}, {}; {} rounds; {} ({}), LibTorch {}, OMP_WAIT_POLICY={}\n\n",
+  out << fmt::format("Monarch products, {}, {}; rounds: {}; {} ({}), LibTorch {}, OMP_WAIT_POLICY={}\n\n",
                      setting("dtype"), setting("device"), setting("rounds"), machine("cpu"), machine("cpu_capability"),
                      machine("libtorch"), machine("OMP_WAIT_POLICY"));
   std::set<int> threads;

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "monarch/bench/multiply_cases.hpp"
 #include "monarch/core/error.hpp"
@@ -93,4 +94,21 @@ TEST_CASE("shapes are read in every spelling and nonsense is refused") {
   REQUIRE_THROWS_AS(sizes_for({16, 16}, "17"), ConfigError);
   REQUIRE_THROWS_AS(sizes_for({16, 16}, "root"), ConfigError);
   REQUIRE_THROWS_WITH(sizes_for({17, 17}, "sqrt"), Contains("17"));
+}
+
+TEST_CASE("agreement accepts rounding and rejects one wrong element") {
+  MultiplyCase what = case_of({64, 64}, "4", 512);
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble, at::kBFloat16}) {
+    what.dtype = dtype;
+    INFO(at::toString(dtype));
+    const at::Tensor peer = at::randn({512, 64}, dtype);
+    const double rounding = agreement_tolerance(what) / 64;
+    REQUIRE(check_agreement(what, "y", peer * (1 + rounding), peer) <= agreement_tolerance(what));
+    at::Tensor wrong = peer.clone();
+    wrong[511][3] += 0.5;
+    REQUIRE_THROWS_WITH(check_agreement(what, "y", wrong, peer), Contains("y deviates"));
+    wrong[511][3] = std::nan("");
+    REQUIRE_THROWS_AS(check_agreement(what, "y", wrong, peer), BackendError);
+    REQUIRE_THROWS_AS(check_agreement(what, "y", peer.narrow(0, 0, 5), peer), BackendError);
+  }
 }
