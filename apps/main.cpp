@@ -50,6 +50,8 @@ int run(int count, char** words) {
 
   try {
     app.parse(count, words);
+  } catch (const CLI::RuntimeError& error) {
+    return error.get_exit_code();  // a subcommand that did its work and has something to say by its code
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error, std::cout, std::cerr);
     return code == 0 ? ok : usage;
