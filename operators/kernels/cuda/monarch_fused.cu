@@ -56,7 +56,7 @@ __device__ inline void store_output(const FusedTask& task, int64_t row, int colu
     }
   }
   if (task.z) static_cast<T*>(task.z)[at] = narrow<T>(value);
-  static_cast<T*>(task.out)[at] = narrow<T>(activate(value, task.activation));
+  static_cast<T*>(task.out)[at] = narrow<T>(task.adjoint ? value : activate(value, task.activation));
 }
 
 /// Entries of `blocks` blocks of a tile in shared memory, each [padded][stride], to a batch-innermost array.

@@ -50,6 +50,8 @@ const std::vector<Case> cases = {
     {{4, 24, 20, 6, 18, 16}, 200, 80, 108},         // more rows than a tile
     {{2, 40, 70, 5, 33, 16}, 37, 139, 163},         // contraction longer than a chunk
     {{4, 64, 48, 32, 16, 8}, 33, 192, 512},         // rectangular, many interleaved blocks
+    {{8, 64, 128, 16, 40, 32}, 30, 1023, 635},      // input staged in several groups of blocks
+    {{2, 8, 400, 4, 250, 4}, 20, 800, 999},         // output staged in several chunks of a block
 };
 
 /// Inputs in their own dtype on the CPU. `real`: real x with complex factors.
@@ -135,13 +137,20 @@ struct Path {
   }
 };
 
-/// Batched products, and the fused kernel with the tile that it would take and with every other.
-std::vector<Path> paths(at::ScalarType dtype) {
-  const cuda::Numbers numbers = cuda::numbers_of(dtype);
-  std::vector<Path> all = {{false, 0}, {true, 0}};
-  for (const int rows : {8, 16, 32, 48, 80}) {
-    if (cuda::engine_shape(numbers, rows).rows == rows) all.push_back({true, rows});
+/// Batched products, and the fused kernel with the tile that it would take and with every other that fits.
+std::vector<Path> paths(const Data& d) {
+  std::vector<Path> all = {{false, 0}};
+  MonarchBackwardTask task;
+  task.x = d.x;
+  task.w1 = d.w1;
+  task.w2 = d.w2;
+  task.gradient = d.gradient;
+  for (const int rows : {0, 8, 16, 32, 48, 80}) {
+    if (cuda::fused_forward_fits(d.x, d.w1, d.w2, rows) && cuda::fused_backward_fits(task, rows)) {
+      all.push_back({true, rows});
+    }
   }
+  REQUIRE(all.size() > 1);
   return all;
 }
 
@@ -179,7 +188,7 @@ void require_equivalence(const Case& c, at::ScalarType dtype, bool real, Activat
   const MonarchSizes& z = c.sizes;
   const double tolerance = limit(dtype, z.p + z.r, tf32);
   const double gradient_tolerance = limit(dtype, z.p + z.q + z.r + z.s + c.batch, tf32);
-  for (const Path& path : paths(dtype)) {
+  for (const Path& path : paths(there)) {
     INFO(c.text() << ", " << c10::toString(dtype) << (real ? ", real x, " : ", ") << activation_name(activation) << ", "
                   << path.text());
     const MonarchForward forward = path.forward(there, c.out, activation, true);
@@ -202,8 +211,8 @@ void require_equivalence(const Case& c, at::ScalarType dtype, bool real, Activat
     REQUIRE(at::equal(path.backward(task)[1], kept[1]));  // the same in every run
     REQUIRE(at::equal(path.backward(task)[2], kept[2]));
 
-    task.middle = {};
-    task.input_of_activation = {};
+    task.middle = at::Tensor();
+    task.input_of_activation = at::Tensor();
     require_gradients(path.backward(task), e.gradients, gradient_tolerance);
   }
 }
@@ -250,7 +259,7 @@ TEST_CASE("Monarch on CUDA: each gradient may be had alone") {
   const at::Device gpu = device();
   const Case c = cases[3];
   const Data here = make(c, at::kDouble, false), there = on_device(here, gpu);
-  for (const Path& path : paths(at::kDouble)) {
+  for (const Path& path : paths(there)) {
     INFO(path.text());
     const MonarchForward forward = path.forward(there, c.out, Activation::gelu, false);
     const Expected e = expected(here, Activation::gelu, forward.y);
@@ -289,7 +298,7 @@ TEST_CASE("Monarch on CUDA: NaN and infinity stay in their row") {
     d.x.select(0, 4).fill_(std::numeric_limits<double>::infinity());
     d.x.select(0, 7).fill_(std::nan(""));
     const Data there = on_device(d, gpu);
-    for (const Path& path : paths(dtype)) {
+    for (const Path& path : paths(there)) {
       INFO(path.text());
       const at::Tensor y = path.forward(there, c.out, Activation::none, false).y.cpu().to(at::kFloat);
       const at::Tensor finite = at::isfinite(y);
