@@ -84,8 +84,8 @@ struct MultiplyAddEngine {
     for (int k0 = 0; k0 < factor.k; k0 += chunk) {
       __syncwarp();  // the last chunk has been read
       next.store(weights, 1, 16, adjoint, lane);
-      __syncwarp();
       if (k0 + chunk < factor.k) next.fetch(block, factor, adjoint, n0, k0 + chunk, lane);
+      __syncwarp();
       const int length = min(chunk, factor.k - k0);
       for (int k = 0; k < length; ++k) {
         const auto a = *reinterpret_cast<const Run<T, run>*>(in + (k0 + k) * stride + row);
@@ -159,8 +159,8 @@ struct TensorEngine {
     for (int k0 = 0; k0 < padded; k0 += chunk) {
       __syncwarp();  // the last chunk has been read
       next.store(weights, Traits::weight_stride, 1, adjoint, lane);
-      __syncwarp();
       if (k0 + chunk < padded) next.fetch(block, factor, adjoint, n0, k0 + chunk, lane);
+      __syncwarp();  // also brings the lanes together again, as wmma demands
 #pragma unroll
       for (int k = 0; k < chunk; k += Traits::k_step) {
         if (k0 + k >= padded) break;
