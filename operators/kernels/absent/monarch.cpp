@@ -1,13 +1,12 @@
 // Stands in for the CUDA back end in a build without it.
-#include "monarch/operators/kernels/monarch.hpp"
-
 #include "monarch/core/error.hpp"
+#include "monarch/operators/kernels/monarch.hpp"
 
 namespace monarch::operators::kernels::cuda {
 namespace {
 
 [[noreturn]] void absent() {
-  fail<BackendError>("monarch multiply: this build of monarch has no CUDA back end",
+  fail<BackendError>("Monarch product: this build of monarch has no CUDA back end",
                      "configure with -DMONARCH_CUDA=ON, or move the tensors to the CPU");
 }
 
@@ -18,8 +17,6 @@ MonarchForward monarch_forward(const at::Tensor&, const at::Tensor&, const at::T
   absent();
 }
 
-MonarchGradients monarch_backward(const MonarchBackwardTask&) {
-  absent();
-}
+MonarchGradients monarch_backward(const MonarchBackwardTask&) { absent(); }
 
 }  // namespace monarch::operators::kernels::cuda
