@@ -60,7 +60,7 @@ std::string escaped(std::string_view text) {
 /// Estimated width of a text in pixels: the average of sans-serif faces.
 double text_width(std::string_view text, double size) {
   const auto characters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
-  return 0.56 * size * static_cast<double>(characters);
+  return 0.6 * size * static_cast<double>(characters);
 }
 
 std::string power_of_ten(int exponent) {
@@ -379,10 +379,11 @@ class Drawing {
     for (size_t i = 0; i < series.x.size(); ++i) {
       if (!inside(series, i)) continue;
       const Point at = pixel(series.x[i], series.y[i]);
-      marker(
-          "point", series, place, at.x, at.y,
-          fmt::format("{}{}{}: {:.4g}, {:.4g}", series.name, series.name.empty() || series.labels.empty() ? "" : ", ",
-                      series.labels.empty() ? "" : series.labels[i], series.x[i], series.y[i]));
+      const auto& texts = series.tooltips.empty() ? series.labels : series.tooltips;
+      const std::string more = texts.empty() ? "" : texts[i];
+      marker("point", series, place, at.x, at.y,
+             fmt::format("{}{}{}: {:.4g}, {:.4g}", series.name, series.name.empty() || more.empty() ? "" : ", ", more,
+                         series.x[i], series.y[i]));
       taken_.push_back({at.x - 5, at.y - 5, at.x + 5, at.y + 5});
     }
   }
@@ -484,10 +485,12 @@ std::string svg(const Chart& chart) {
       return fmt::format("chart '{}', series '{}': {} x values, but {} y values", chart.title, series.name,
                          series.x.size(), series.y.size());
     });
-    check<ShapeError>(series.labels.empty() || series.labels.size() == series.x.size(), [&] {
-      return fmt::format("chart '{}', series '{}': {} labels for {} points", chart.title, series.name,
-                         series.labels.size(), series.x.size());
-    });
+    for (const auto* texts : {&series.labels, &series.tooltips}) {
+      check<ShapeError>(texts->empty() || texts->size() == series.x.size(), [&] {
+        return fmt::format("chart '{}', series '{}': {} labels or tooltips for {} points", chart.title, series.name,
+                           texts->size(), series.x.size());
+      });
+    }
     check<ConfigError>(series.colour.value_or(0) >= 0, [&] {
       return fmt::format("chart '{}', series '{}': colour {} is negative", chart.title, series.name, *series.colour);
     });
@@ -500,6 +503,20 @@ std::string svg(const Chart& chart) {
     });
   }
   return Drawing(chart).text();
+}
+
+std::string stacked_svg(const std::vector<Chart>& charts) {
+  check<ConfigError>(!charts.empty(), "no chart to draw");
+  std::string inner;
+  int width = 0, height = 0;
+  for (const auto& chart : charts) {
+    inner += fmt::format("<g transform=\"translate(0 {})\">\n{}</g>\n", height, svg(chart));
+    width = std::max(width, chart.width);
+    height += chart.height;
+  }
+  return fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\">\n{2}</svg>\n",
+      width, height, inner);
 }
 
 }  // namespace monarch::plot

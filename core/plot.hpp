@@ -25,10 +25,11 @@ struct Series {
   std::string name = {};  ///< in the legend; empty: not listed
   std::vector<double> x = {}, y = {};
   Style style = Style::line;
-  std::vector<std::string> labels = {};  ///< text beside each point, as long as x, or none; drawn where there is room
-  std::optional<int> colour = {};        ///< index into the palette; default: the place among the series
-  bool dashed = false;                   ///< the line
-  bool hollow = false;                   ///< the markers
+  std::vector<std::string> labels = {};    ///< text beside each point, as long as x, or none; drawn where there is room
+  std::vector<std::string> tooltips = {};  ///< shown with the values when the mouse rests on a point; as labels
+  std::optional<int> colour = {};          ///< index into the palette; default: the place among the series
+  bool dashed = false;                     ///< the line
+  bool hollow = false;                     ///< the markers
 };
 
 /// A thin grey line with its text on it, such as a limit or a roof. Horizontal at y[0] when x is empty, vertical at
@@ -54,6 +55,9 @@ struct Chart {
 /// and DataError naming series and point for a value that is not finite or, on a logarithmic axis, not positive:
 /// nothing is left out silently.
 std::string svg(const Chart& chart);
+
+/// Several charts below each other in one SVG document. Throws as svg does, and ConfigError for no chart.
+std::string stacked_svg(const std::vector<Chart>& charts);
 
 /// Where an axis from `low` to `high` has its labelled ticks, ascending, within the range. Linear: multiples of 1, 2 or
 /// 5 times a power of ten, about six. Log: powers of ten (every second or third where there are many), or 1, 2, 5

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
+import pickletools
 import sys
 
 import safetensors
@@ -45,6 +46,28 @@ def fill(module):
 class Malicious:
     def __reduce__(self):
         return os.system, ("touch /tmp/monarch-checkpoint-was-run",)
+
+
+def opcodes():
+    """A pickle with every opcode that torch.save does not use and the reader takes; its value is the last dictionary."""
+    text = lambda s: b"\x8c" + bytes([len(s)]) + s
+    parts = [
+        b"\x80\x05", b"\x95" + (200).to_bytes(8, "little"),
+        b"U\x01a", b"0", b"T\x01\0\0\0b", b"0", b"\x8d" + (1).to_bytes(8, "little") + b"c", b"0",  # texts, dropped
+        b"B\x01\0\0\0z", b"0", b"C\x01z", b"0", b"\x8e" + (1).to_bytes(8, "little") + b"z", b"0",
+        b"\x96" + (1).to_bytes(8, "little") + b"z", b"0",  # bytes
+        b"\x8a\x02\xff\x7f", b"0", b"\x8b\x01\0\0\0\x05", b"0", b"G" + bytes.fromhex("3ff8000000000000"), b"0",  # numbers
+        b"(K\x01K\x02l", b"r\x05\0\0\0", b"0", b"(" + text(b"k") + b"K\x01d", b"0",  # list, dictionary
+        b"\x8f", b"\x94", b"(K\x01\x90", b"0", b"(K\x01\x91", b"0",  # sets
+        b"(K\x01K\x02" b"1", b"]K\x01a", b"2", b"0", b"0",  # marks and duplicates
+        text(b"m") + text(b"n") + b"\x93", b")", b"}", b"\x92", b"}", b"b", b"0",  # an instance with keywords and a state
+        b"c_codecs\nencode\n", b")", b"R", b"0",
+        b"}" + text(b"list") + b"j\x05\0\0\0" + b"s" + text(b"x") + b"G" + bytes.fromhex("3ff8000000000000") + b"s"
+        + text(b"n") + b"\x8a\x02\xff\x7f" + b"s" + text(b"m") + b"\x8a\x01\x80" + b"s", b".",
+    ]
+    content = b"".join(parts)
+    pickletools.dis(content, out=open(os.devnull, "w"))
+    return content
 
 
 def main(folder):
@@ -117,6 +140,7 @@ def main(folder):
     tensors["scalar"] = torch.tensor(-3.75)
     save_file(tensors, folder / "dtypes.safetensors", metadata={"format": "pt", "note": "UTF-8: \u03bb"})
     note("dtypes.safetensors", tensors)
+    (folder / "opcodes.pkl").write_bytes(opcodes())
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 

@@ -148,6 +148,24 @@ TEST_CASE("a single value and a constant series make a chart") {
   }
 }
 
+TEST_CASE("stacked charts make one document that holds them all") {
+  pugi::xml_document document;
+  REQUIRE(document.load_string(stacked_svg({decades(), decades()}).c_str()));
+  REQUIRE(document.document_element().attribute("height").as_int() == 2 * decades().height);
+  REQUIRE(of_class(document, "point").size() == 8);
+  REQUIRE_THROWS_AS(stacked_svg({}), ConfigError);
+}
+
+TEST_CASE("tooltips say what the labels do not") {
+  Chart chart = decades();
+  chart.series[0].tooltips = {"a", "b & c", "d", "e"};
+  const auto document = parsed(chart);
+  REQUIRE(std::string(of_class(document, "point").at(1).child("title").child_value()) == "power law, b & c: 10, 20");
+  REQUIRE(of_class(document, "point-label").empty());
+  chart.series[0].tooltips.pop_back();
+  REQUIRE_THROWS_AS(svg(chart), ShapeError);
+}
+
 TEST_CASE("values that no axis can show are named and refused") {
   for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity(), 0.0, -1.0}) {
     Chart chart = decades();

@@ -166,7 +166,7 @@ TEST_CASE("sharded checkpoints: one list of tensors over several files, found fr
   REQUIRE_THAT(message(R"({"weight_map": {"a": 3}})"), Contains("expected the name of a file"));
   REQUIRE_THAT(message(R"({"weight_map": {}})"), Contains("lists no tensor"));
   REQUIRE_THAT(message(R"({"weights": 1})"), Contains("expected JSON with an object 'weight_map'"));
-  REQUIRE_THAT(message("{" + std::string(100000, '[')), Contains("expected JSON"));
+  REQUIRE_THAT(message(fmt::format("{{{}", std::string(100000, '['))), Contains("expected JSON"));
 }
 
 TEST_CASE("files of other kinds are told from checkpoints") {

@@ -40,6 +40,23 @@ TEST_CASE("pickle: a hand-made state dict is read") {
   REQUIRE(file->load("w").sizes() == at::IntArrayRef({2, 3}));
 }
 
+TEST_CASE("pickle: every opcode of protocols 2 to 5") {
+  std::ifstream file(MONARCH_SOURCE_DIR "/tests/golden/checkpoints/opcodes.pkl", std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  const auto value = data::pickle::parse(bytes, "x");
+  const auto* root = std::get_if<std::unique_ptr<data::pickle::Dict>>(&value.root->content);
+  REQUIRE(root);
+  const auto& entries = (*root)->entries;
+  REQUIRE(entries.size() == 4);
+  REQUIRE(std::get<std::unique_ptr<data::pickle::List>>(entries[0].second->content)->items.size() == 2);
+  REQUIRE(std::get<double>(entries[1].second->content) == 1.5);
+  REQUIRE(std::get<int64_t>(entries[2].second->content) == 32767);
+  REQUIRE(std::get<int64_t>(entries[3].second->content) == -128);
+  // Cut anywhere, it ends in a message.
+  for (size_t length = 0; length < bytes.size(); ++length)
+    REQUIRE_THROWS_AS(data::pickle::parse(std::string_view(bytes).substr(0, length), "x"), DataError);
+}
+
 TEST_CASE("pickle: calls outside the list are refused by name, and not made") {
   for (const auto& [module, name] :
        std::vector<std::pair<std::string, std::string>>{{"os", "system"},
@@ -156,9 +173,13 @@ TEST_CASE("pickle: bombs stop early") {
   for (int i = 0; i < 60; ++i)
     empty += "q" + std::string(1, static_cast<char>(i)) + "h" + std::string(1, static_cast<char>(i)) + "\x86";
   REQUIRE_THAT(refusal_of(empty), Contains("nested absurdly deep or often"));
-  // Many small objects from one byte each.
-  REQUIRE_THROWS_WITH(data::pickle::parse("\x80\x02)" + std::string(4'000'000, '\x85'), "x"),
-                      Contains("its objects need more than"));
+  // One tensor of 64 axes described again and again by six bytes.
+  const std::vector<int32_t> axes(64, 1);
+  std::string tensors =
+      op::global("torch._utils", "_rebuild_tensor_v2") + "q\x01" +
+      op::tuple(op::storage("FloatStorage", "0", 6) + op::number(0) + op::numbers(axes) + op::numbers(axes)) + "q\x02";
+  for (int i = 0; i < 4000; ++i) tensors += "h\x01h\x02R0";
+  REQUIRE_THROWS_WITH(data::pickle::parse("\x80\x02" + tensors + "N.", "x"), Contains("its objects need more than"));
   // One long list copied again and again.
   std::string copies = op::global("collections", "OrderedDict") + "q" + std::string(1, '\1') + "](";
   for (int i = 0; i < 20000; ++i) copies += "NN\x86";
