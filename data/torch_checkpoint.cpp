@@ -19,6 +19,7 @@ namespace {
 constexpr uint64_t largest_pickle = uint64_t{64} << 20;
 constexpr int deepest_nesting = 64;
 constexpr int64_t most_leaves = 4'000'000;
+constexpr size_t most_tensors = 500'000;
 constexpr size_t longest_path = 1000;
 constexpr size_t most_metadata = 1000;
 constexpr size_t most_notes = 20;
@@ -213,6 +214,10 @@ class TorchCheckpoint final : public Checkpoint {
   }
 
   void add_tensor(const pickle::StoredTensor& tensor, const std::string& path) {
+    check<DataError>(
+        tensors().size() < most_tensors,
+        [&] { return fmt::format("{}: holds more than {} tensors", name(), most_tensors); },
+        "the file is damaged or hostile");
     const std::string where = fmt::format("{}: tensor '{}'", name(), path);
     const uint64_t numel = checked_numel(tensor.shape, where);
     const uint64_t item = c10::elementSize(tensor.type);

@@ -56,7 +56,7 @@ TEST_CASE("every monarch command in README and docs runs as written") {
     weights.emplace_back(layer + "intermediate.dense.weight", at::randn({128, 32}));
     weights.emplace_back(layer + "output.dense.weight", at::randn({32, 128}));
   }
-  data::save_safetensors(folder / "model.safetensors", weights);
+  monarch::data::save_safetensors(folder / "model.safetensors", weights);
   fs::copy_file(fs::path(MONARCH_SOURCE_DIR) / "tests/golden/checkpoints/trainer.pt", folder / "trainer.pt");
   int count = 0;
   for (const auto& page : pages) {
