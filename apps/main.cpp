@@ -47,6 +47,9 @@ int run(int count, char** words) {
   apps::add_info(app);
   apps::add_compare(app);
   apps::add_bench(app);
+  apps::add_project(app);
+  apps::add_densify(app);
+  apps::add_inspect(app);
 
   try {
     app.parse(count, words);
