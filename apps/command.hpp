@@ -17,6 +17,7 @@ void add_recon(CLI::App& app);
 void add_info(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_count(CLI::App& app);
 
 /// Two columns, aligned, on stdout.
 void print_table(const std::vector<std::pair<std::string, std::string>>& rows);

@@ -47,6 +47,7 @@ int run(int count, char** words) {
   apps::add_info(app);
   apps::add_compare(app);
   apps::add_bench(app);
+  apps::add_count(app);
 
   try {
     app.parse(count, words);
