@@ -225,7 +225,7 @@ ConversionReport to_dense(Module& root, const std::string& pattern) {
   return convert(root, pattern, [](const Place& place) -> Outcome {
     Outcome outcome;
     if (const auto* monarch = std::get_if<MonarchLinear>(&place.content)) {
-      outcome.content = (*monarch)->to_linear();
+      outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
     } else if (const auto* adapter = std::get_if<MonarchAdapter>(&place.content)) {
       outcome.content = (*adapter)->to_linear();
     } else {

@@ -9,6 +9,7 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/operators/monarch/monarch_operator.hpp"
 #include "monarch/operators/nn/activate.hpp"
 #include "monarch/operators/nn/sizes.hpp"
 
@@ -165,7 +166,11 @@ torch::nn::Linear MonarchLinearImpl::to_linear() const {
         return fmt::format("{} carries the activation {}, which torch::nn::Linear cannot",
                            monarch_layer_text(sizes_, options.in, options.out), activation_name(options.activation));
       },
-      "use LinearLayer, or densify() and apply the activation yourself");
+      "use linear_part() and apply the activation yourself");
+  return linear_part();
+}
+
+torch::nn::Linear MonarchLinearImpl::linear_part() const {
   const c10::NoGradGuard no_gradient;
   // Built without a weight of its own: the one it would draw is never used, and the generator stays where it is.
   torch::nn::Linear linear(torch::nn::LinearOptions(1, 1).bias(bias.defined()));
@@ -179,6 +184,12 @@ torch::nn::Linear MonarchLinearImpl::to_linear() const {
   linear->weight.set_requires_grad(blkdiag1.requires_grad() || blkdiag2.requires_grad());
   linear->train(is_training());
   return linear;
+}
+
+OperatorPtr MonarchLinearImpl::as_operator() const {
+  const MonarchFactors w = factors();
+  return std::make_shared<const Monarch>(MonarchFactors{w.w1.detach().clone(), w.w2.detach().clone()}, options.in,
+                                         options.out);
 }
 
 double MonarchLinearImpl::parameter_fraction() const {

@@ -55,7 +55,9 @@ class MonarchLinearImpl : public torch::nn::Cloneable<MonarchLinearImpl> {
   at::Tensor densify() const;
   /// torch::nn::Linear with the same function, mode and requires_grad. Throws ConfigError where an activation is fused.
   torch::nn::Linear to_linear() const;
-  /// The map without bias and activation, [in] -> [out]; shares the present factors (weight_norm: their normalised copy).
+  /// The same without the activation.
+  torch::nn::Linear linear_part() const;
+  /// The map without bias and activation as it is now, [in] -> [out]; a constant copy.
   OperatorPtr as_operator() const;
 
   /// The factors that multiply x: blkdiag1 and blkdiag2, normalised where weight_norm is on. Differentiable.

@@ -13,6 +13,7 @@
 #include "monarch/operators/nn/linear_layer.hpp"
 #include "monarch/operators/nn/parameter_groups.hpp"
 #include "monarch/operators/nn/sizes.hpp"
+#include "support/contract.hpp"
 #include "support/support.hpp"
 
 using namespace monarch;
@@ -115,6 +116,26 @@ TEST_CASE("Monarch layer: the dense layer of it computes the same") {
   }
   const MonarchLinear active(MonarchLinearOptions{.in = 8, .out = 8, .activation = Activation::relu});
   REQUIRE_THROWS_WITH(active->to_linear(), Catch::Contains("relu"));
+}
+
+TEST_CASE("Monarch layer: its operator keeps the contract and is the layer without bias and activation") {
+  at::manual_seed(19);
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble}) {
+    for (auto options : shapes(dtype)) {
+      options.weight_norm = options.in == 13;
+      const MonarchLinear layer(options);
+      const OperatorPtr map = layer->as_operator();
+      const auto violations = contract_violations(*map);
+      INFO(map->describe() << ": " << (violations.empty() ? "" : violations.front()));
+      REQUIRE(violations.empty());
+      const at::Tensor x = at::randn({3, options.in}, dtype);
+      const at::Tensor expected = at::matmul(x, layer->densify().transpose(0, 1));
+      REQUIRE(relative_error(map->apply(x), expected) <= tolerance(dtype, 64));
+      const c10::NoGradGuard no_gradient;
+      layer->blkdiag1.zero_();  // the operator stays what it was
+      REQUIRE(relative_error(map->apply(x), expected) <= tolerance(dtype, 64));
+    }
+  }
 }
 
 TEST_CASE("Monarch layer: gradients reach every parameter and equal finite differences") {
