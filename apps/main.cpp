@@ -50,6 +50,7 @@ int run(int count, char** words) {
   apps::add_project(app);
   apps::add_densify(app);
   apps::add_inspect(app);
+  apps::add_count(app);
 
   try {
     app.parse(count, words);
