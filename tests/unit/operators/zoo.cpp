@@ -8,6 +8,10 @@
 #include "monarch/operators/composition.hpp"
 #include "monarch/operators/finite_difference.hpp"
 #include "monarch/operators/fourier.hpp"
+#include "monarch/operators/monarch/convolution.hpp"
+#include "monarch/operators/monarch/mm_star.hpp"
+#include "monarch/operators/monarch/monarch_operator.hpp"
+#include "monarch/operators/monarch/order.hpp"
 #include "monarch/operators/sampling.hpp"
 #include "monarch/operators/wavelet.hpp"
 #include "support/contract.hpp"
@@ -74,7 +78,7 @@ class Builder {
   }
 
   void fourier() {
-    const std::vector<std::pair<Shape, int64_t>> sizes = {{{1}, 1},       {{7}, 1},       {{2, 12}, 1},    {{4, 6}, 2},
+    const std::vector<std::pair<Shape, int64_t>> sizes = {{{1}, 1},       {{7}, 1},       {{2, 12}, 1},   {{4, 6}, 2},
                                                           {{3, 5, 1}, 2}, {{5, 4, 3}, 3}, {{2, 1, 13}, 3}};
     for (const auto dtype : complex_types) {
       for (const auto& [shape, dimensions] : sizes) {
@@ -111,6 +115,50 @@ class Builder {
       add<Wavelet>("Wavelet", space({2, 7, 10}), WaveletOptions{.order = 3, .levels = 2, .shift = {-1, 4}});
       add<Wavelet>("Wavelet", space({3, 5, 4}), WaveletOptions{.order = 2, .levels = 1, .dimensions = 3});
       add<Wavelet>("Wavelet", space({33, 1}), WaveletOptions{});
+    }
+  }
+
+  void monarchs() {
+    const std::vector<MonarchSizes> sizes = {
+        {1, 1, 1, 1, 1, 1}, {2, 4, 3, 4, 2, 2}, {3, 4, 2, 6, 3, 2}, {4, 3, 1, 2, 5, 6}};
+    for (const auto dtype : all_types) {
+      const auto tensor = [&](Shape shape, const char* name) { return random_vector({shape, dtype, device_}, name); };
+      for (const MonarchSizes& z : sizes) {
+        const MonarchFactors f{tensor({z.k, z.q, z.p}, "w1"), tensor({z.l, z.s, z.r}, "w2")};
+        add<Monarch>("Monarch", f);
+        add<Monarch>("Monarch", f, z.in() - z.k + 1, z.out() - z.l + 1);
+      }
+      const MonarchFactors a{tensor({2, 4, 3}, "a1"), tensor({4, 2, 2}, "a2")};
+      const MonarchFactors b{tensor({3, 2, 2}, "b1"), tensor({2, 5, 3}, "b2")};
+      entries_.push_back({"Product", [=] { return mm_star(a, b, 7, 9); }});
+      add<OrderMonarch>("OrderMonarch", OrderFactors{{tensor({3, 2, 4}, "w1"), tensor({2, 5, 3}, "w2")}, {}});
+      const std::vector<at::Tensor> three = {tensor({6, 3, 2}, "w1"), tensor({6, 2, 3}, "w2"), tensor({6, 3, 2}, "w3")};
+      const at::Tensor order = at::arange(11, -1, -1, at::TensorOptions().dtype(at::kLong).device(device_));
+      add<OrderMonarch>("OrderMonarch", OrderFactors{three, order});
+      for (const auto mode : {ConvolutionMode::circular, ConvolutionMode::causal}) {
+        for (const int64_t n : {1, 5, 12}) {
+          add<MonarchConvolution>("MonarchConvolution", tensor({2, (n + 1) / 2}, "kernel"), n, mode);
+        }
+      }
+    }
+    for (const auto precision : {at::kFloat, at::kDouble}) {
+      ConstructionOptions options;
+      options.precision = precision;
+      options.device = device_;
+      const TransformFactors dft = monarch_dft(12, {.inverse = true, .centred = true}, options);
+      const TransformFactors low = monarch_keep_outputs(monarch_dft(10, {}, options), low_frequencies(10, 3));
+      const TransformFactors dct = monarch_real_transform(9, RealTransform::dct4, Normalisation::ortho, options);
+      const TransformFactors cut = monarch_keep_inputs(monarch_hadamard(8, Normalisation::none, options), {1, 6, 2});
+      using Axes = std::vector<TransformFactors>;
+      for (const auto dtype : {precision, c10::toComplexType(precision)}) {
+        const auto space = [&](Shape shape) { return Space{std::move(shape), dtype, device_}; };
+        add<MonarchTransform>("MonarchTransform", space({12}), Axes{dft});
+        add<MonarchTransform>("MonarchTransform", space({2, 3}), Axes{cut});
+        add<MonarchTransform>("MonarchTransform", space({10, 12}), Axes{low, dft});
+        add<MonarchTransform>("MonarchTransform", space({9, 10}), Axes{dct, low});
+        add<MonarchTransform>("MonarchTransform", space({2, 9, 3}), Axes{dct, cut});
+        add<MonarchTransform>("MonarchTransform", space({24}), Axes{monarch_real_pairs(dft)});
+      }
     }
   }
 
@@ -157,6 +205,7 @@ std::vector<ZooEntry> zoo(at::Device device) {
   builder.fourier();
   builder.differences();
   builder.wavelets();
+  builder.monarchs();
   builder.compositions();
   return builder.take();
 }
