@@ -80,8 +80,8 @@ Monarch::Monarch(MonarchFactors factors, std::optional<int64_t> in, std::optiona
       factors_{factors.w1.detach().contiguous(), factors.w2.detach().contiguous()} {}
 
 std::string Monarch::describe() const {
-  return fmt::format("Monarch(w1 {}, w2 {}) on {}", shape_text(factors_.w1.sizes()), shape_text(factors_.w2.sizes()),
-                     domain().text());
+  return fmt::format("Monarch(w1 {}, w2 {}) on {} -> {}", shape_text(factors_.w1.sizes()),
+                     shape_text(factors_.w2.sizes()), domain().text(), shape_text(codomain().shape));
 }
 
 at::Tensor Monarch::do_apply(const at::Tensor& x) const {
