@@ -52,7 +52,10 @@ std::string revision() {
 
 void set_command_line(int count, const char* const* words) {
   command_line().clear();
-  for (int i = 0; i < count; ++i) command_line() += (i ? " " : "") + shell_word(words[i]);
+  for (int i = 0; i < count; ++i) {
+    if (i > 0) command_line().push_back(' ');
+    command_line().append(shell_word(words[i]));
+  }
 }
 
 std::map<std::string, std::string> provenance() {

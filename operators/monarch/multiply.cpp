@@ -18,18 +18,6 @@ at::Tensor monarch_multiply_composite(const at::Tensor& x, const at::Tensor& w1,
       .y.reshape_symint(shape);
 }
 
-at::Tensor monarch_multiply_adjoint(const at::Tensor& y, const at::Tensor& w1, const at::Tensor& w2) {
-  const MonarchSizes z = monarch_sizes(w1, w2);
-  std::vector<int64_t> shape(y.sizes().begin(), y.sizes().end() - 1);
-  const at::Tensor rows = y.reshape({-1, z.s, z.l});
-  const int64_t batch = rows.size(0);
-  at::Tensor mid = at::bmm(rows.permute({2, 0, 1}), w2.conj());                     // [l, batch, r]
-  mid = mid.permute({1, 2, 0}).reshape({batch, z.k, z.q});
-  const at::Tensor x = at::bmm(mid.transpose(0, 1), w1.conj());                     // [k, batch, p]
-  shape.push_back(z.in());
-  return x.transpose(0, 1).reshape(shape);
-}
-
 at::Tensor monarch_dense(const at::Tensor& w1, const at::Tensor& w2) {
   const MonarchSizes z = monarch_sizes(w1, w2);
   // Block k of the first factor maps its p columns: the whole matrix is the product with the identity.

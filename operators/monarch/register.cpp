@@ -8,10 +8,14 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <fmt/format.h>
+
 #include <string_view>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/text.hpp"
 #include "monarch/operators/kernels/monarch.hpp"
+#include "monarch/operators/linear_operator.hpp"
 #include "monarch/operators/monarch/checks.hpp"
 
 namespace monarch::operators {
@@ -42,6 +46,11 @@ c10::TypedOperatorHandle<Signature> find(const char* name) {
 
 const auto& multiply_op() {
   static const auto op = find<Multiply>("monarch::multiply");
+  return op;
+}
+
+const auto& multiply_backward_op() {
+  static const auto op = find<MultiplyBackward>("monarch::multiply_backward");
   return op;
 }
 
@@ -241,7 +250,7 @@ class MonarchMultiply : public torch::autograd::Function<MonarchMultiply> {
       result = kernels::composite::monarch_backward(task);
       if (result[0].defined()) result[0] = result[0].reshape_symint(x.sym_sizes());
     } else {
-      static const auto op = find<MultiplyBackward>("monarch::multiply_backward");
+      const auto& op = multiply_backward_op();
       const auto optional = [](const Tensor& t) { return t.defined() ? OptionalTensor(t) : std::nullopt; };
       std::tie(result[0], result[1], result[2], result[3]) =
           op.call(gradients[0], x, w1, w2, optional(bias), optional(y), optional(middle), optional(argument),
@@ -352,6 +361,36 @@ Tensor monarch_multiply(const Tensor& x, const Tensor& w1, const Tensor& w2, con
   if (!x.defined() || !w1.defined() || !w2.defined()) check_multiply(x, w1, w2, options);  // says which one
   return multiply_op().call(x, w1, w2, options.bias, options.out_features, activation_name(options.activation),
                             options.recompute);
+}
+
+Tensor monarch_multiply_adjoint(const Tensor& y, const Tensor& w1, const Tensor& w2) {
+  const MonarchSizes z = monarch_sizes(w1, w2);
+  check<ShapeError>(y.dim() >= 1 && y.size(-1) == z.out(), [&] {
+    return fmt::format("adjoint of the Monarch product: w2 {} takes {} columns, got {}", shape_text(w2.sizes()), z.out(),
+                       shape_text(y.sizes()));
+  });
+  check<DtypeError>(y.scalar_type() == w1.scalar_type() && w2.scalar_type() == w1.scalar_type(), [&] {
+    return fmt::format("adjoint of the Monarch product: mixed element types: y {}, w1 {}, w2 {}",
+                       dtype_text(y.scalar_type()), dtype_text(w1.scalar_type()), dtype_text(w2.scalar_type()));
+  }, "convert them to one type with to()");
+  c10::SymDimVector shape(y.sym_sizes());
+  shape.back() = z.in();
+  const std::array<bool, 4> wanted = {true, false, false, false};
+  // The adjoint is the gradient of x, of which the sizes alone are read.
+  const Tensor x = at::empty({1}, w1.options()).expand_symint(shape);
+  const bool differentiable =
+      at::GradMode::is_enabled() && (y.requires_grad() || w1.requires_grad() || w2.requires_grad());
+  if (!differentiable) {
+    const auto& op = multiply_backward_op();
+    return std::get<0>(op.call(y, x, w1, w2, std::nullopt, std::nullopt, std::nullopt, std::nullopt, "none", wanted));
+  }
+  MonarchBackwardTask task;
+  task.w1 = w1;
+  task.w2 = w2;
+  task.gradient = y.reshape_symint({-1, y.sym_size(-1)});
+  task.x = x.reshape_symint({-1, x.sym_size(-1)});
+  task.wanted = wanted;
+  return kernels::composite::monarch_backward(task)[0].reshape_symint(shape);
 }
 
 }  // namespace monarch::operators
