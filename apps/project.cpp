@@ -208,8 +208,8 @@ void print_outcomes(const std::vector<Job>& jobs, const std::vector<Outcome>& ou
          fmt::format("{:.2f} x", static_cast<double>(job.in * job.out) / static_cast<double>(job.sizes.parameters())),
          picture(outcomes[i].spectrum)});
   }
-  rows.push_back({fmt::format("all {} layers", jobs.size()), "", "", fmt::format("{:.4f}", total_error),
-                  count_text(before), count_text(after),
+  rows.push_back({fmt::format("{} layer{}", jobs.size(), jobs.size() == 1 ? "" : "s"), "", "",
+                  fmt::format("{:.4f}", total_error), count_text(before), count_text(after),
                   fmt::format("{:.2f} x", static_cast<double>(before) / static_cast<double>(after)), ""});
   print_columns({"layer", "weight", "kind", "rel. error", "parameters", "Monarch", "smaller", "spectrum"}, rows);
   fmt::print(

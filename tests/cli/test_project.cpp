@@ -54,7 +54,7 @@ TEST_CASE("project, then densify: dense weights become their nearest Monarch mat
   INFO(projected.errors);
   REQUIRE(projected.exit_code == 0);
   REQUIRE_THAT(projected.output,
-               Contains("h.0.attn.c_attn") && Contains("Conv1D") && Contains("all 5 layers") && Contains("█"));
+               Contains("h.0.attn.c_attn") && Contains("Conv1D") && Contains("5 layers") && Contains("█"));
   REQUIRE_THAT(read_bytes(folder / "s.svg"), Contains("<svg") && Contains("block rank") && Contains("h.*.mlp.c_fc"));
   const auto small = data::open_checkpoint(folder / "small.safetensors");
   REQUIRE(small->metadata().at("note") == "mine");
@@ -81,7 +81,8 @@ TEST_CASE("project, then densify: dense weights become their nearest Monarch mat
     }
     at::Tensor expected = nearest(conv1d ? tensor.t() : tensor, 4);
     if (conv1d) expected = expected.t();
-    REQUIRE(relative_error(found, expected) <= tolerance(tensor.scalar_type(), 8));
+    // Two factors rounded to 11 bits, or float32 throughout.
+    REQUIRE(relative_error(found, expected) <= (name == "head.weight" ? 0x1p-10 : tolerance(at::kFloat, 8)));
     REQUIRE(relative_error(found, tensor) >= 0.1);   // it is not the weight itself
     if (conv1d && tensor.size(0) == tensor.size(1))  // nor its projection untransposed
       REQUIRE(relative_error(found, nearest(tensor, 4)) >= 0.1);
@@ -90,8 +91,9 @@ TEST_CASE("project, then densify: dense weights become their nearest Monarch mat
   const auto again =
       run_monarch(folder.path(), "project dense.safetensors --layers 'h\\.0' -o again.safetensors --json");
   REQUIRE(again.exit_code == 0);
-  for (const auto& layer : nlohmann::json::parse(again.output)["layers"])
-    REQUIRE(layer["relative_error"].get<double>() <= 1e-6);
+  const auto report = nlohmann::json::parse(again.output);
+  REQUIRE(report["layers"].size() == 4);
+  for (const auto& layer : report["layers"]) REQUIRE(layer["relative_error"].get<double>() <= 1e-6);
 }
 
 TEST_CASE("project: sizes that nblocks does not divide are padded, and densify cuts the padding off") {
@@ -121,8 +123,9 @@ TEST_CASE("project: Conv1D is told from the same names of other projects by orie
         run_monarch(folder.path(), "project nano.safetensors --layers . --json -o o.safetensors " + options);
     INFO(result.errors);
     REQUIRE(result.exit_code == 0);
+    const auto report = nlohmann::json::parse(result.output);
     int count = 0;
-    for (const auto& layer : nlohmann::json::parse(result.output)["layers"]) count += layer["transposed"].get<bool>();
+    for (const auto& layer : report["layers"]) count += layer["transposed"].get<bool>();
     return count;
   };
   REQUIRE(transposed("") == 0);

@@ -66,3 +66,10 @@ TEST_CASE("progress may nest and advance past its total") {
   }
   SUCCEED();
 }
+
+TEST_CASE("UTF-8 is told from other bytes") {
+  for (const std::string good : {"", "plain", "λ", "€", "𝄞", "a\u00e9b", "\xf4\x8f\xbf\xbf"}) REQUIRE(is_utf8(good));
+  for (const std::string bad : {"\xff", "\x80", "\xc3", "a\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80",
+                                "\xf0\x82\x82\xac", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\xc3g"})
+    REQUIRE_FALSE(is_utf8(bad));
+}
