@@ -1,9 +1,10 @@
 // Which of the two ways computes a Monarch product on a GPU: measured, at the first use of its sizes.
 //
-// The fused kernel saves memory traffic (small blocks, where the product is bound by it); cuBLAS multiplies large blocks
-// faster. Where the one overtakes the other depends on the device, so both are timed on the given data, and the faster one
-// is remembered for the device, element type, sizes and power of two of the batch. Nothing is measured while the stream is
-// being captured into a CUDA graph: there the blocks' size decides, and nothing is remembered.
+// The fused kernel saves memory traffic (small blocks, where the product is bound by it); cuBLAS multiplies large
+// blocks faster. Where the one overtakes the other depends on the device, so both are timed on the given data, and the
+// faster one is remembered for the device, element type, sizes and power of two of the batch. Nothing is measured or
+// remembered, and the blocks' size decides, while the stream is being captured into a CUDA graph, and where PyTorch's
+// setting asks for deterministic algorithms (the two ways round differently).
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -88,6 +89,7 @@ Key key_of(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, int6
 /// Runs the faster of the two.
 template <class Gemm, class Fused>
 auto run_chosen(const Key& key, const at::Tensor& x, bool small, const Gemm& gemm, const Fused& fused) {
+  if (at::globalContext().deterministicAlgorithms()) return small ? fused() : gemm();
   Choices& all = choices();
   {
     std::unique_lock lock(all.mutex);

@@ -1,10 +1,10 @@
 #pragma once
 // How a warp multiplies a tile of rows with 16 columns of a block: on tensor cores, or with multiply-adds.
 //
-// Both take the rows from shared memory as [k][stride], rows innermost, and stage the weights of 16 columns in the warp's
-// own shared memory, `chunk` of the contraction at a time; the next chunk is fetched into registers meanwhile. Whatever
-// lies outside a factor counts as zero, so sizes are arbitrary; the rows' k must be padded with zeros to a multiple of
-// `k_step`.
+// Both take the rows from shared memory as [k][stride], rows innermost, and stage the weights of 16 columns in the
+// warp's own shared memory, `chunk` of the contraction at a time; the next chunk is fetched into registers meanwhile.
+// Whatever lies outside a factor counts as zero, so sizes are arbitrary; the rows' k must be padded with zeros to a
+// multiple of `k_step`.
 
 #include <mma.h>
 
@@ -121,8 +121,8 @@ struct TensorNumber<float> {
   static constexpr int k_step = 8, chunk = 16, weight_stride = 24;
 };
 
-/// Tensor cores (nvcuda::wmma, 16 × 16 × k_step), sums in float32. Pointers and strides that wmma reads are multiples of
-/// 32 bytes, as it demands; strides are chosen so that its accesses meet at most two to a bank.
+/// Tensor cores (nvcuda::wmma, 16 × 16 × k_step), sums in float32. Pointers that wmma reads are multiples of 32 bytes,
+/// as it demands; strides are chosen so that its accesses meet at most two to a bank.
 template <class T, int Fragments>
 struct TensorEngine {
   using Number = T;

@@ -2,13 +2,13 @@
 //
 //   mid[b, t] = sum over the first factor,   out[b, c] = act(sum over the second factor of mid + bias)
 //
-// The same kernel computes the product and, with the factors swapped and their adjoints, the gradient of x; `FusedFactor`
-// says which blocks are contiguous and which interleaved. Shared memory holds
+// The same kernel computes the product and, with the factors swapped and their adjoints, the gradient of x;
+// `FusedFactor` says which blocks are contiguous and which interleaved. Shared memory holds
 //   middle   [blocks of the second factor][k, padded][rows]: written where the second factor reads it, so that the
 //            permutation P1 is the address of a store and every operand of a product is dense;
 //   staging  first the input of `group` blocks [block][k, padded][rows], then the output of a chunk of columns
 //            [row][block][column + 1]; P2 is the order in which it is written out, whole lines along a row;
-//   per warp 16 columns of weights, a chunk of the contraction at a time (they come from L2: one pass per tile of rows).
+//   per warp 16 columns of weights, a chunk of the contraction at a time (from L2, one pass per tile of rows).
 // Rows beyond the batch and entries beyond an extent are zeros. Each row of x and of the result moves once, the factors
 // once a tile; nothing is accumulated between thread blocks, so results do not depend on their order.
 #include "monarch/operators/kernels/cuda/check.hpp"
@@ -145,8 +145,8 @@ __global__ void __launch_bounds__(fused_threads) fused_kernel(FusedTask task, Fu
 
   const int rows = static_cast<int>(min(static_cast<int64_t>(Engine::rows), task.batch - row0));
   const int second_tiles = (second.n + 15) / 16;
-  const int block_columns = plan.chunk_tiles * 16;                  // of one block in a chunk
-  const int line = plan.chunk_blocks * (block_columns + 1);         // a row of the staged output; + 1 against banks
+  const int block_columns = plan.chunk_tiles * 16;           // of one block in a chunk
+  const int line = plan.chunk_blocks * (block_columns + 1);  // a row of the staged output; + 1 against banks
   const int columns = plan.chunk_blocks * block_columns;
   // Threads side by side along a row, in several rows at once where it is short.
   const int across = min(fused_threads, (columns + 31) / 32 * 32);
@@ -236,7 +236,8 @@ EngineShape engine_shape(Numbers numbers, int rows) {
   EngineShape shape;
   with_engine(numbers, rows, [&]<class Engine>(Engine*) {
     shape = {Engine::rows, Engine::stride, Engine::k_step, Engine::warp_bytes,
-             static_cast<int>(sizeof(typename Engine::Number)), static_cast<int>(sizeof(Wide<typename Engine::Number>))};
+             static_cast<int>(sizeof(typename Engine::Number)),
+             static_cast<int>(sizeof(Wide<typename Engine::Number>))};
   });
   return shape;
 }

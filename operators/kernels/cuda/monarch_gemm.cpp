@@ -1,13 +1,13 @@
 // The Monarch product as two strided-batched products of cuBLAS.
 //
 // cuBLAS takes matrices with one unit stride and a leading dimension. Stage 2 reads mid[b, rho l + j] for block j: with
-// rows of mid innermost in memory the stride along rho is l, which no operand may have, and the unfused algorithm copies.
+// rows of mid innermost in memory the stride along rho is l, which no operand may have: the unfused algorithm copies.
 // Here the middle lies batch-innermost, mid[t][b] with a line of `bs` numbers (batch rounded up to 16 bytes):
 //
 //   stage 1, block k:  mid_k (b, q) = X_k^T W1_k,  X_k [p × batch] ld in, W1_k [p × q] ld p, mid_k ld bs, at k q bs
-//   stage 2, block j:  z_j (b, s) = mid_j W2_j,    mid_j [batch × r] ld l bs at j bs, W2_j [r × s] ld r, z_j ld l bs at j bs
+//   stage 2, block j:  z_j (b, s) = mid_j W2_j,    mid_j [batch × r] and z_j ld l bs at j bs, W2_j [r × s] ld r
 //
-// (column-major): P1 is the leading dimension l bs, and so is P2, as long as z is batch-innermost as well. The result is
+// (column-major): P1 is the leading dimension l bs, and so is P2 as long as z is batch-innermost too. The result is
 // row-major, and no layout of z makes that expressible: y[b, s l + j] has the stride l along s and out along b. So one
 // transposition remains; it carries bias and activation, which would be a pass of their own anyway.
 //
@@ -18,7 +18,7 @@
 //   dW2_j (r, s) = mid_j^H dz_j,  dmid_j (b, r) = dz_j W2_j^H,  dx_k (p, b) = conj(W1_k) dmid_k^T, row-major as it is,
 //   dW1_k (p, q) = X_k dmid_k; for complex numbers its transpose dmid_k^T X_k^H, since cuBLAS conjugates only together
 //   with transposing. Sums over the batch are cuBLAS's own, the same in every run on one device; no atomics.
-// Missing columns of x: whole blocks first, then the block that is cut short by itself; blocks without columns are zeros.
+// Missing columns of x: whole blocks first, then the block that is cut short by itself; blocks without any are zeros.
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAContext.h>
 
@@ -62,11 +62,12 @@ cudaDataType_t cuda_type(at::ScalarType dtype) {
 /// Sums of 16-bit numbers stay in float32 to the end; restores the handle's mode.
 class WideSums {
  public:
-  WideSums(cublasHandle_t handle, at::ScalarType dtype) : handle_(handle), on_(dtype == at::kHalf || dtype == at::kBFloat16) {
+  WideSums(cublasHandle_t handle, at::ScalarType dtype)
+      : handle_(handle), on_(dtype == at::kHalf || dtype == at::kBFloat16) {
     if (!on_) return;
     check_cublas(cublasGetMathMode(handle_, &before_), "cublasGetMathMode");
-    check_cublas(cublasSetMathMode(handle_, static_cast<cublasMath_t>(before_ | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
-                 "cublasSetMathMode");
+    const int mode = before_ | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    check_cublas(cublasSetMathMode(handle_, static_cast<cublasMath_t>(mode)), "cublasSetMathMode");
   }
   WideSums(const WideSums&) = delete;
   WideSums& operator=(const WideSums&) = delete;

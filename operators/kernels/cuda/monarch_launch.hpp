@@ -52,10 +52,10 @@ constexpr int fused_warps = fused_threads / 32;
 /// What a kernel of the given numbers and rows of a tile asks for; rows = 0 where there is none.
 struct EngineShape {
   int rows = 0;
-  int stride = 0;             ///< numbers between successive entries of a tile: rows, and what keeps banks apart
-  int k_step = 1;             ///< contractions are padded to a multiple of it
-  int warp_bytes = 0;         ///< of a warp's own
-  int number = 0, wide = 0;   ///< bytes of an element and of a sum
+  int stride = 0;            ///< numbers between successive entries of a tile: rows, and what keeps banks apart
+  int k_step = 1;            ///< contractions are padded to a multiple of it
+  int warp_bytes = 0;        ///< of a warp's own
+  int number = 0, wide = 0;  ///< bytes of an element and of a sum
 };
 /// rows: 16, 48 or 80 on tensor cores (float16, bfloat16, tf32), otherwise 8, 16 or 32.
 EngineShape engine_shape(Numbers numbers, int rows);

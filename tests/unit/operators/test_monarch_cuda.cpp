@@ -87,7 +87,7 @@ MultiplyOptions options_of(const at::Tensor& bias, int64_t out, Activation activ
   return options;
 }
 
-/// The result, and the gradients by autograd; for relu those of the branch that `y` took (a rounded z may change sides).
+/// The result, and the gradients by autograd; for relu those of the sides that `y` took (a rounded z may change its).
 struct Expected {
   at::Tensor y;
   MonarchGradients gradients;
@@ -102,7 +102,8 @@ Expected expected(const Data& d, Activation activation, const at::Tensor& y) {
   Expected e;
   e.y = monarch_multiply_composite(leaf[0], leaf[1], leaf[2], options_of(leaf[3], out, activation));
   if (activation == Activation::relu) {
-    const at::Tensor z = monarch_multiply_composite(leaf[0], leaf[1], leaf[2], options_of(leaf[3], out, Activation::none));
+    const MultiplyOptions linear = options_of(leaf[3], out, Activation::none);
+    const at::Tensor z = monarch_multiply_composite(leaf[0], leaf[1], leaf[2], linear);
     z.backward(wide(d.gradient) * wide(y).gt(0));
   } else {
     e.y.backward(wide(d.gradient));
@@ -316,7 +317,8 @@ TEST_CASE("Monarch on CUDA: the comparison rejects interleaved blocks that are r
   const Data here = make(c, at::kFloat, false), there = on_device(here, gpu);
   const at::Tensor z = Path{false, 0}.forward(there, c.out, Activation::none, false).y - there.bias;
   // Columns j s + i in place of i l + j.
-  const at::Tensor wrong = z.reshape({c.batch, c.sizes.s, c.sizes.l}).transpose(1, 2).reshape({c.batch, c.out}) + there.bias;
+  const at::Tensor turned = z.reshape({c.batch, c.sizes.s, c.sizes.l}).transpose(1, 2).reshape({c.batch, c.out});
+  const at::Tensor wrong = turned + there.bias;
   const at::Tensor right = z + there.bias;
   const at::Tensor y = expected(here, Activation::none, right).y;
   REQUIRE(relative_error(right, y) <= limit(at::kFloat, 36));
