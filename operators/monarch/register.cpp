@@ -1,9 +1,9 @@
 // monarch::multiply in PyTorch's dispatcher: one schema, a kernel per key. Static libraries drop object files that
 // nothing refers to, so monarch_multiply, which needs the registration, is defined here too.
 #include <ATen/ATen.h>
+#include <ATen/FuncTorchTLS.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/functorch/DynamicLayer.h>
-#include <ATen/FuncTorchTLS.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
@@ -45,9 +45,12 @@ const auto& multiply_op() {
   return op;
 }
 
-bool is_gelu(Activation activation) { return activation == Activation::gelu || activation == Activation::gelu_tanh; }
+bool is_gelu(Activation activation) {
+  return activation == Activation::gelu || activation == Activation::gelu_tanh;
+}
 
-MultiplyOptions options_of(const OptionalTensor& bias, const OptionalExtent& out_features, std::string_view activation) {
+MultiplyOptions options_of(const OptionalTensor& bias, const OptionalExtent& out_features,
+                           std::string_view activation) {
   MultiplyOptions options;
   if (bias && bias->defined()) options.bias = bias;
   options.activation = activation == "none" ? Activation::none : activation_from_name(std::string(activation));
@@ -55,7 +58,9 @@ MultiplyOptions options_of(const OptionalTensor& bias, const OptionalExtent& out
   return options;
 }
 
-Tensor defined_or_empty(const Tensor& t, const Tensor& like) { return t.defined() ? t : at::empty({0}, like.options()); }
+Tensor defined_or_empty(const Tensor& t, const Tensor& like) {
+  return t.defined() ? t : at::empty({0}, like.options());
+}
 
 /// [..., n] -> contiguous [batch, n].
 Tensor rows_of(const Tensor& t) {
@@ -79,7 +84,7 @@ MonarchGradients backend_backward(const MonarchBackwardTask& task) {
 MonarchForward run_forward(const Tensor& x, const Tensor& w1, const Tensor& w2, const MultiplyOptions& options,
                            bool keep) {
   const int64_t out = check_multiply(x, w1, w2, options);
-  std::vector<int64_t> shape = x.sizes().vec();
+  c10::DimVector shape(x.sizes());
   shape.back() = out;
   MonarchForward result;
   if (x.numel() == 0) {  // no rows; kernels want at least one
@@ -91,6 +96,10 @@ MonarchForward run_forward(const Tensor& x, const Tensor& w1, const Tensor& w2, 
   const c10::OptionalDeviceGuard guard(x.device());
   result = backend_forward(rows_of(x), w1.contiguous(), w2.contiguous(),
                            options.bias ? options.bias->contiguous() : Tensor(), out, options.activation, keep);
+  // Meta says the same, so a kernel may not keep less.
+  TORCH_INTERNAL_ASSERT(
+      !keep || (result.middle.defined() && result.middle.numel() * out == result.y.numel() * w1.size(0) * w1.size(1)));
+  TORCH_INTERNAL_ASSERT(!keep || !is_gelu(options.activation) || result.input_of_activation.defined());
   if (x.dim() != 2) result.y = result.y.view(shape);
   return result;
 }
@@ -135,6 +144,9 @@ BackwardResult multiply_backward(const Tensor& gradient, const Tensor& x, const 
     const c10::OptionalDeviceGuard guard(x.device());
     result = backend_backward(task);
     if (wanted[0] && x.dim() != 2) result[0] = result[0].reshape(x.sizes());
+    for (Tensor& t : result) {
+      if (t.defined()) t = t.contiguous();
+    }
   } else {
     if (wanted[0]) result[0] = at::empty(x.sizes(), x.options());
     if (wanted[1]) result[1] = at::zeros(w1.sizes(), w1.options());
@@ -184,7 +196,7 @@ BackwardResult multiply_backward_meta(const Tensor& gradient, const Tensor& x, c
 
 // --- autograd ----------------------------------------------------------------------------------------------------
 
-class Differentiable : public torch::autograd::Function<Differentiable> {
+class MonarchMultiply : public torch::autograd::Function<MonarchMultiply> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& w1, const Tensor& w2,
                         const OptionalTensor& bias, const OptionalExtent& out_features, std::string_view name,
@@ -198,9 +210,9 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
     // The elements of x serve the gradients of the factors, and second derivatives of gelu; else its shape will do.
     const bool needs_x = w1.requires_grad() || w2.requires_grad() || gelu;
     const Tensor none;
-    context->save_for_backward({needs_x ? x : x.new_empty({}).expand_symint(x.sym_sizes()), w1, w2,
-                                bias.value_or(none), activation == Activation::relu ? y : none,
-                                keep && w2.requires_grad() ? middle : none, keep && gelu ? argument : none});
+    context->save_for_backward({needs_x ? x : x.new_empty({}).expand_symint(x.sym_sizes()), w1, w2, bias.value_or(none),
+                                activation == Activation::relu ? y : none, keep && w2.requires_grad() ? middle : none,
+                                keep && gelu ? argument : none});
     context->saved_data["activation"] = static_cast<int64_t>(activation);
     return y;
   }
@@ -243,23 +255,28 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
   }
 };
 
+/// Through operations that know forward-mode tangents and the transforms of torch.func.
+Tensor multiply_composite(const Tensor& x, const Tensor& w1, const Tensor& w2, const OptionalTensor& bias,
+                          OptionalExtent out_features, std::string_view activation, bool /*recompute*/) {
+  return monarch_multiply_composite(x, w1, w2, options_of(bias, out_features, activation));
+}
+
 Tensor multiply_autograd(const Tensor& x, const Tensor& w1, const Tensor& w2, const OptionalTensor& bias,
                          OptionalExtent out_features, std::string_view activation, bool recompute) {
   const std::array<const Tensor*, 4> arguments = {&x, &w1, &w2, bias ? &*bias : &x};
   const auto any = [&](auto holds) {
     return std::any_of(arguments.begin(), arguments.end(), [&](const Tensor* t) { return t->defined() && holds(*t); });
   };
-  // Forward-mode tangents and torch.func transforms go through operations that know them.
   const bool transformed =
       at::functorch::functorchTLSAccessor() != nullptr && at::functorch::maybeCurrentDynamicLayer().has_value();
   if (transformed || any([](const Tensor& t) { return t._fw_grad(0).defined(); })) {
-    return monarch_multiply_composite(x, w1, w2, options_of(bias, out_features, activation));
+    return multiply_composite(x, w1, w2, bias, std::move(out_features), activation, recompute);
   }
   if (!at::GradMode::is_enabled() || !any([](const Tensor& t) { return t.requires_grad(); })) {
     const at::AutoDispatchBelowADInplaceOrView below;
     return multiply_op().call(x, w1, w2, bias, std::move(out_features), activation, recompute);
   }
-  return Differentiable::apply(x, w1, w2, bias, out_features, activation, recompute);
+  return MonarchMultiply::apply(x, w1, w2, bias, out_features, activation, recompute);
 }
 
 // --- autocast ----------------------------------------------------------------------------------------------------
@@ -317,6 +334,10 @@ TORCH_LIBRARY_IMPL(monarch, Autograd, library) {
   library.impl("multiply", multiply_autograd);
   library.impl("multiply_forward", torch::autograd::autogradNotImplementedFallback());
   library.impl("multiply_backward", torch::autograd::autogradNotImplementedFallback());
+}
+
+TORCH_LIBRARY_IMPL(monarch, FuncTorchBatchedDecomposition, library) {
+  library.impl("multiply", multiply_composite);
 }
 
 TORCH_LIBRARY_IMPL(monarch, AutocastCPU, library) {

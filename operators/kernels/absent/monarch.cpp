@@ -18,6 +18,8 @@ MonarchForward monarch_forward(const at::Tensor&, const at::Tensor&, const at::T
   absent();
 }
 
-MonarchGradients monarch_backward(const MonarchBackwardTask&) { absent(); }
+MonarchGradients monarch_backward(const MonarchBackwardTask&) {
+  absent();
+}
 
 }  // namespace monarch::operators::kernels::cuda

@@ -13,7 +13,9 @@ at::Tensor padded(const at::Tensor& x, int64_t width) {
   return n == width ? x : at::constant_pad_nd(x, {0, width - n});
 }
 
-at::Tensor cropped(const at::Tensor& y, int64_t width) { return extent(y, 1) == width ? y : y.narrow(1, 0, width); }
+at::Tensor cropped(const at::Tensor& y, int64_t width) {
+  return extent(y, 1) == width ? y : y.narrow(1, 0, width);
+}
 
 /// x [batch, in] -> [k, batch, p], dtype of w1.
 at::Tensor input_blocks(const at::Tensor& x, const at::Tensor& w1, const MonarchSizes& z) {
@@ -53,10 +55,17 @@ MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const 
   if (keep) result.middle = middle;
   if (keep && (activation == Activation::gelu || activation == Activation::gelu_tanh)) result.input_of_activation = y;
   switch (activation) {
-    case Activation::gelu: y = at::gelu(y); break;
-    case Activation::gelu_tanh: y = at::gelu(y, "tanh"); break;
-    case Activation::relu: y = at::relu(y); break;
-    case Activation::none: break;
+    case Activation::gelu:
+      y = at::gelu(y);
+      break;
+    case Activation::gelu_tanh:
+      y = at::gelu(y, "tanh");
+      break;
+    case Activation::relu:
+      y = at::relu(y);
+      break;
+    case Activation::none:
+      break;
   }
   result.y = y;
   return result;
@@ -86,8 +95,8 @@ MonarchGradients monarch_backward(const MonarchBackwardTask& task) {
   gradient = gathered(padded(gradient, z.out()), z.s, z.l);  // [l, batch, s]
   if (for_w2) result[2] = at::bmm(gradient.transpose(1, 2), gathered(middle, z.r, z.l).conj());
   if (!for_x && !for_w1) return result;
-  gradient = scattered(at::bmm(gradient, task.w2.conj()), z.r, z.l);            // [batch, k q], of the middle vector
-  gradient = gradient.reshape({-1, z.k, z.q}).transpose(0, 1);                  // [k, batch, q]
+  gradient = scattered(at::bmm(gradient, task.w2.conj()), z.r, z.l);  // [batch, k q], of the middle vector
+  gradient = gradient.reshape({-1, z.k, z.q}).transpose(0, 1);        // [k, batch, q]
   if (for_w1) result[1] = at::bmm(gradient.transpose(1, 2), x.conj());
   if (for_x) {
     const at::Tensor all = at::bmm(gradient, task.w1.conj()).transpose(0, 1).reshape({-1, z.in()});

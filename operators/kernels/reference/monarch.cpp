@@ -9,21 +9,31 @@
 namespace monarch::operators::kernels::reference {
 namespace {
 
-double conjugate(double x) { return x; }
-c10::complex<double> conjugate(const c10::complex<double>& x) { return std::conj(x); }
+double conjugate(double x) {
+  return x;
+}
+c10::complex<double> conjugate(const c10::complex<double>& x) {
+  return std::conj(x);
+}
 
 /// Standard normal distribution function.
-double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::numbers::sqrt2); }
+double normal_cdf(double z) {
+  return 0.5 * std::erfc(-z / std::numbers::sqrt2);
+}
 
 const double gelu_scale = std::sqrt(2 / std::numbers::pi);
 constexpr double gelu_cubic = 0.044715;
 
 double activate(double z, Activation activation) {
   switch (activation) {
-    case Activation::gelu: return z * normal_cdf(z);
-    case Activation::gelu_tanh: return 0.5 * z * (1 + std::tanh(gelu_scale * (z + gelu_cubic * z * z * z)));
-    case Activation::relu: return z < 0 ? 0 : z;  // NaN stays
-    case Activation::none: break;
+    case Activation::gelu:
+      return z * normal_cdf(z);
+    case Activation::gelu_tanh:
+      return 0.5 * z * (1 + std::tanh(gelu_scale * (z + gelu_cubic * z * z * z)));
+    case Activation::relu:
+      return z < 0 ? 0 : z;  // NaN stays
+    case Activation::none:
+      break;
   }
   return z;
 }
@@ -31,20 +41,27 @@ double activate(double z, Activation activation) {
 /// Derivative at z; for relu at its result, which has the same sign.
 double slope(double z, Activation activation) {
   switch (activation) {
-    case Activation::gelu: return normal_cdf(z) + z * std::exp(-0.5 * z * z) / std::sqrt(2 * std::numbers::pi);
+    case Activation::gelu:
+      return normal_cdf(z) + z * std::exp(-0.5 * z * z) / std::sqrt(2 * std::numbers::pi);
     case Activation::gelu_tanh: {
       const double t = std::tanh(gelu_scale * (z + gelu_cubic * z * z * z));
       return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * gelu_scale * (1 + 3 * gelu_cubic * z * z);
     }
-    case Activation::relu: return z <= 0 ? 0 : 1;
-    case Activation::none: break;
+    case Activation::relu:
+      return z <= 0 ? 0 : 1;
+    case Activation::none:
+      break;
   }
   return 1;
 }
 
 // Complex numbers have no activation.
-c10::complex<double> activate(const c10::complex<double>& z, Activation) { return z; }
-double slope(const c10::complex<double>&, Activation) { return 1; }
+c10::complex<double> activate(const c10::complex<double>& z, Activation) {
+  return z;
+}
+double slope(const c10::complex<double>&, Activation) {
+  return 1;
+}
 
 /// A contiguous copy in Wide on the CPU.
 template <class Wide>
@@ -61,8 +78,11 @@ at::Tensor zeros(at::IntArrayRef shape) {
 template <class Wide>
 struct Factors {
   Factors(const at::Tensor& first, const at::Tensor& second)
-      : z(monarch_sizes(first, second)), w1(wide<Wide>(first)), w2(wide<Wide>(second)),
-        first_(w1.template const_data_ptr<Wide>()), second_(w2.template const_data_ptr<Wide>()) {}
+      : z(monarch_sizes(first, second)),
+        w1(wide<Wide>(first)),
+        w2(wide<Wide>(second)),
+        first_(w1.template const_data_ptr<Wide>()),
+        second_(w2.template const_data_ptr<Wide>()) {}
 
   int64_t at1(int64_t k, int64_t q, int64_t p) const { return (k * z.q + q) * z.p + p; }
   int64_t at2(int64_t j, int64_t s, int64_t rho) const { return (j * z.s + s) * z.r + rho; }
@@ -88,7 +108,8 @@ at::Tensor first_stage(const at::Tensor& x, const Factors<Wide>& w) {
     for (int64_t k = 0; k < w.z.k; ++k) {
       for (int64_t q = 0; q < w.z.q; ++q) {
         Wide sum = 0;
-        for (int64_t p = 0; p < w.z.p && k * w.z.p + p < in; ++p) sum += w.first(k, q, p) * from[b * in + k * w.z.p + p];
+        for (int64_t p = 0; p < w.z.p && k * w.z.p + p < in; ++p)
+          sum += w.first(k, q, p) * from[b * in + k * w.z.p + p];
         to[b * w.z.middle() + k * w.z.q + q] = sum;
       }
     }
