@@ -20,6 +20,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "monarch/operators/kernels/cpu/target.hpp"
+
 HWY_BEFORE_NAMESPACE();
 namespace monarch::operators::kernels::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -909,7 +911,14 @@ const char* vector_target() {
   static const int64_t chosen = HWY_DYNAMIC_DISPATCH(target)();
   return chosen <= HWY_AVX3 ? "AVX-512" : chosen == HWY_AVX2 ? "AVX2" : hwy::TargetName(chosen);
 }
-bool has_vectors() { return vector_lanes<float>() > 1; }
+bool has_vectors() {
+  static const bool vectors = [] {
+    // Of Highway's bits, lower ones are better targets.
+    if (most_instructions() == Instructions::avx2) hwy::DisableTargets(HWY_AVX2 - 1);
+    return HWY_DYNAMIC_DISPATCH(lanes_of_float)() > 1;
+  }();
+  return vectors;
+}
 
 template <>
 void multiply_panels(const Product<float>& product, const Panels& panels) {
