@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "monarch/core/error.hpp"
+#include "monarch/operators/kernels/cpu/monarch_bfloat16.hpp"
 #include "monarch/operators/kernels/cpu/monarch_few_rows.hpp"
 #include "monarch/operators/kernels/cpu/monarch_tasks.hpp"
 #include "monarch/operators/kernels/cpu/monarch_tile.hpp"
@@ -107,27 +108,30 @@ int64_t tile_rows(const MonarchProblem<T, Io>& problem, int64_t threads) {
 
 // ---- forward -------------------------------------------------------------------------------------------------------
 
-template <class T, class Io>
-void forward_tiles(const MonarchProblem<T, Io>& problem, T* kept) {
+/// Tile: ForwardTile or PairTile.
+template <class Tile>
+void forward_tiles(const typename Tile::Problem& problem, typename Tile::Kept* kept) {
+  using Middle = typename Tile::Middle;
   const int64_t threads = at::get_num_threads();
   const bool worth = flops(problem) >= kParallelFlops && threads > 1;
   const int64_t rows = tile_rows(problem, worth ? threads : 1);
   const int64_t tiles = (problem.batch + rows - 1) / rows;
   if (!worth || tiles >= threads) {
     for_each(tiles, worth, [&](int64_t i) {
-      const ForwardTile<T, Io> tile(problem, i * rows, std::min(rows, problem.batch - i * rows));
-      T* middle = memory_of_tile<T>(tile.middle_size(), 0);
+      const Tile tile(problem, i * rows, std::min(rows, problem.batch - i * rows));
+      Middle* middle = memory_of_tile<Middle>(tile.middle_size(), 0);
       tile.run(middle);
       if (kept) tile.keep(middle, kept);
     });
     return;
   }
   const Tasks first(problem.z.k, problem.z.q, threads);
-  const int64_t step = std::min(ForwardTile<T, Io>::second_step(problem), (problem.z.s + threads - 1) / threads);
+  const int64_t step = std::min(Tile::second_step(problem), (problem.z.s + threads - 1) / threads);
   const int64_t steps = (problem.z.s + step - 1) / step;
   for (int64_t i = 0; i < tiles; ++i) {
-    const ForwardTile<T, Io> tile(problem, i * rows, std::min(rows, problem.batch - i * rows));
-    T* middle = memory_of_tile<T>(tile.middle_size(), 0);
+    const Tile tile(problem, i * rows, std::min(rows, problem.batch - i * rows));
+    Middle* middle = memory_of_tile<Middle>(tile.middle_size(), 0);
+    tile.prepare(middle);
     for_each(first.count(), true, [&](int64_t task) {
       tile.first_stage(first.block(task), first.begin(task), first.size(task), middle);
     });
@@ -175,7 +179,7 @@ void forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, co
   problem.before = mutable_data<Io>(result.input_of_activation);
   T* kept = mutable_data<T>(result.middle);
   if (!few) {
-    forward_tiles(problem, kept);
+    forward_tiles<ForwardTile<T, Io>>(problem, kept);
     return;
   }
   using Weight = std::conditional_t<narrow, uint16_t, T>;
@@ -185,6 +189,28 @@ void forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, co
   few_rows_middle(problem, data<Weight>(w1), data<T>(rows), middle, share);
   few_rows_result(problem, data<Weight>(w2), middle, share);
   if (kept) copy_few_rows(problem, middle, kept, true);
+}
+
+/// In hardware bfloat16; `result.middle` is bfloat16. False, and nothing done, where that is not possible.
+bool forward_pairs(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const at::Tensor& bias, int64_t out,
+                   Activation activation, const MonarchForward& result) {
+  if (x.size(0) <= kFewRows || bfloat16_in_use() == Bfloat16::widened) return false;
+  const at::Tensor shift = bias.defined() ? bias.to(at::kFloat) : bias;
+  auto problem = problem_of<float, uint16_t>(x, w1, w2, shift, out);
+  if (!PairProblem::possible(problem)) return false;
+  problem.curve = curve_of(activation);
+  problem.y = mutable_data<uint16_t>(result.y);
+  problem.before = mutable_data<uint16_t>(result.input_of_activation);
+  PairProblem pairs(problem, data<uint16_t>(w1), data<uint16_t>(w2), bfloat16_in_use());
+  std::array<at::Tensor, 2> copies;
+  for (const bool second : {false, true}) {
+    PairFactor& factor = second ? pairs.factor2 : pairs.factor1;
+    if (factor.copy_size() == 0) continue;
+    copies[second] = new_result({factor.copy_size()}, w1.options());
+    factor.reorder(mutable_data<uint16_t>(copies[second]));
+  }
+  forward_tiles<PairTile>(pairs, mutable_data<uint16_t>(result.middle));
+  return true;
 }
 
 // ---- backward ------------------------------------------------------------------------------------------------------
@@ -403,9 +429,8 @@ MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const 
   const auto dtype = w1.scalar_type();
   MonarchForward result;
   result.y = new_result({x.size(0), out}, w1.options());
-  const auto wide = dtype == at::kBFloat16 ? at::kFloat : dtype;
   if (keep) {
-    result.middle = new_result({x.size(0), w1.size(0) * w1.size(1)}, w1.options().dtype(wide));
+    result.middle = new_result({x.size(0), w1.size(0) * w1.size(1)}, w1.options());
     if (activation == Activation::gelu || activation == Activation::gelu_tanh) {
       result.input_of_activation = at::empty({x.size(0), out}, w1.options());
     }
@@ -415,10 +440,14 @@ MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const 
     case at::kComplexFloat: forward<float, float>(x, w1, w2, bias, out, activation, result); break;
     case at::kDouble:
     case at::kComplexDouble: forward<double, double>(x, w1, w2, bias, out, activation, result); break;
-    case at::kBFloat16: forward<float, uint16_t>(x, w1, w2, bias, out, activation, result); break;
+    case at::kBFloat16:
+      if (forward_pairs(x, w1, w2, bias, out, activation, result)) break;
+      if (keep) result.middle = new_result(result.middle.sizes(), w1.options().dtype(at::kFloat));
+      forward<float, uint16_t>(x, w1, w2, bias, out, activation, result);
+      if (keep) result.middle = result.middle.to(dtype);
+      break;
     default: fail<DtypeError>("the CPU kernel of the Monarch product has no such element type");
   }
-  if (keep && wide != dtype) result.middle = result.middle.to(dtype);
   return result;
 }
 

@@ -261,6 +261,7 @@ void BackwardTile<T>::input_gradient(int64_t k, int64_t p0, int64_t n, const T* 
 
 template class Scratch<float>;
 template class Scratch<double>;
+template class Scratch<uint32_t>;
 template struct MonarchProblem<float, float>;
 template struct MonarchProblem<double, double>;
 template struct MonarchProblem<float, uint16_t>;

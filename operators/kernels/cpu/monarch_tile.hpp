@@ -63,11 +63,16 @@ int64_t spread(int64_t rows);
 template <class T, class Io>
 class ForwardTile {
  public:
+  using Problem = MonarchProblem<T, Io>;
+  using Middle = T;  ///< of the tile
+  using Kept = T;
   ForwardTile(const MonarchProblem<T, Io>& problem, int64_t row0, int64_t rows);
   const Panels& panels() const { return panels_; }
   /// Numbers of T in a tile of the middle rows.
   int64_t middle_size() const { return panels_.padded() * problem_.z.l * problem_.middle_step * problem_.unit(); }
 
+  /// Has to be called before the first stage.
+  void prepare(T* /*middle*/) const {}
   /// Middle rows n0 .. n0+n of block k.
   void first_stage(int64_t k, int64_t n0, int64_t n, T* middle) const;
   /// Result columns s l + j of s0 <= s < s0+n and all j.
