@@ -18,6 +18,7 @@
 #include "monarch/core/text.hpp"
 #include "monarch/data/safetensors.hpp"
 #include "monarch/operators/monarch/projection.hpp"
+#include "monarch/operators/nn/sizes.hpp"
 
 namespace monarch::apps {
 namespace {
@@ -46,7 +47,7 @@ struct Outcome {
   std::vector<double> spectrum;  ///< root mean square over the slices of the i-th singular value
 };
 
-/// The paper's MonarchLinear: blocks of ceil(in/nblocks) and ceil(out/nblocks), and a middle as wide as the smaller.
+/// The paper's rule, or the given block rank, with errors that name the layer and the option.
 MonarchSizes layer_sizes(const Job& job, const Arguments& arguments) {
   const int64_t n = arguments.nblocks, smaller = std::min(job.in, job.out);
   const int64_t in = (job.in + n - 1) / n, out = (job.out + n - 1) / n;
@@ -70,8 +71,7 @@ MonarchSizes layer_sizes(const Job& job, const Arguments& arguments) {
         fmt::format("at most {}", largest));
     return operators::monarch_sizes_of_rank(job.out, job.in, n, n, arguments.rank);
   }
-  if (job.in < job.out) return {n, in, in, n, out, in};
-  return {n, out, in, n, out, out};
+  return operators::monarch_layer_sizes(job.in, job.out, n);
 }
 
 std::vector<Job> choose_layers(const data::Checkpoint& checkpoint, const Arguments& arguments) {

@@ -8,6 +8,7 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/operators/nn/sizes.hpp"
 
 namespace monarch::bench {
 namespace {
@@ -55,14 +56,6 @@ std::string layer_shape_text(const LayerShape& shape) {
   return shape.in == shape.out ? std::to_string(shape.in) : fmt::format("{}→{}", shape.in, shape.out);
 }
 
-operators::MonarchSizes monarch_linear_sizes(const LayerShape& shape, int64_t nblocks) {
-  check<ConfigError>(nblocks >= 1 && nblocks <= std::min(shape.in, shape.out),
-                     [&] { return fmt::format("a layer {} cannot have {} blocks", layer_shape_text(shape), nblocks); });
-  const int64_t in_block = (shape.in + nblocks - 1) / nblocks, out_block = (shape.out + nblocks - 1) / nblocks;
-  const int64_t middle = std::min(in_block, out_block);
-  return {.k = nblocks, .q = middle, .p = in_block, .l = nblocks, .s = out_block, .r = middle};
-}
-
 operators::MonarchSizes sqrt_blocks_sizes(const LayerShape& shape) {
   const int64_t m = std::min(shape.in, shape.out);
   for (int64_t l = static_cast<int64_t>(std::sqrt(static_cast<double>(m)) + 1e-9); l >= 2; --l) {
@@ -79,7 +72,10 @@ operators::MonarchSizes sqrt_blocks_sizes(const LayerShape& shape) {
 
 operators::MonarchSizes sizes_for(const LayerShape& shape, const std::string& nblocks) {
   if (nblocks == "sqrt") return sqrt_blocks_sizes(shape);
-  return monarch_linear_sizes(shape, whole_number(nblocks, "blocks (a number or sqrt)"));
+  const int64_t blocks = whole_number(nblocks, "blocks (a number or sqrt)");
+  check<ConfigError>(blocks >= 1 && blocks <= std::min(shape.in, shape.out),
+                     [&] { return fmt::format("a layer {} cannot have {} blocks", layer_shape_text(shape), blocks); });
+  return operators::monarch_layer_sizes(shape.in, shape.out, blocks);
 }
 
 double MultiplyCase::flops() const {

@@ -20,18 +20,14 @@ LayerShape layer_shape_from_text(const std::string& text);
 /// "1024", "768→3072".
 std::string layer_shape_text(const LayerShape& shape);
 
-/// The sizes that MonarchLinear gives a layer in -> out of `nblocks` blocks (the rule of the paper's own code): with
-/// a = ceil(in/nblocks) and b = ceil(out/nblocks), in < out: w1 [nblocks, a, a], w2 [nblocks, b, a]; else
-/// w1 [nblocks, b, a], w2 [nblocks, b, b]. Throws ConfigError for nblocks outside 1 … min(in, out).
-operators::MonarchSizes monarch_linear_sizes(const LayerShape& shape, int64_t nblocks);
-
 /// The Monarch matrix of block rank 1 (Definition 1 of the paper) with about √n blocks: k·l = m = min(in, out), k >= l
 /// as near to √m as divisors allow, w1 [k, l, in/k], w2 [l, out/l, k]. The middle vector then has the width m, nothing
 /// is padded, and each (j, k) slice has rank 1, also where m is no square: m = 768 gives k = 32 and l = 24. Parameters
 /// and multiplications per row: m (in/k + out/l). Throws ConfigError where only l = 1 would do (a prime m).
 operators::MonarchSizes sqrt_blocks_sizes(const LayerShape& shape);
 
-/// `nblocks`: a number (monarch_linear_sizes) or "sqrt" (sqrt_blocks_sizes). Throws ConfigError.
+/// `nblocks`: a number (the rule of MonarchLinear, operators/nn/sizes.hpp) or "sqrt" (sqrt_blocks_sizes). Throws
+/// ConfigError, also for a number outside 1 … min(in, out).
 operators::MonarchSizes sizes_for(const LayerShape& shape, const std::string& nblocks);
 
 /// One product to time.

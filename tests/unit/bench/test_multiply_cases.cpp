@@ -30,16 +30,16 @@ std::pair<int64_t, int64_t> slice_ranks(const MonarchSizes& z) {
 }  // namespace
 
 TEST_CASE("the linear layer's sizes give the parameter counts of the paper") {
-  REQUIRE(monarch_linear_sizes({768, 768}, 4).parameters() == 294'912);
-  REQUIRE(monarch_linear_sizes({768, 3072}, 4).parameters() == 737'280);
-  REQUIRE(monarch_linear_sizes({3072, 768}, 4).parameters() == 737'280);
-  REQUIRE(monarch_linear_sizes({1024, 1024}, 4).parameters() == 524'288);
-  REQUIRE(monarch_linear_sizes({1024, 4096}, 4).parameters() == 1'310'720);
-  REQUIRE(monarch_linear_sizes({4096, 1024}, 4).parameters() == 1'310'720);
-  REQUIRE(monarch_linear_sizes({768, 3072}, 4) == MonarchSizes{.k = 4, .q = 192, .p = 192, .l = 4, .s = 768, .r = 192});
-  REQUIRE(monarch_linear_sizes({3072, 768}, 4) == MonarchSizes{.k = 4, .q = 192, .p = 768, .l = 4, .s = 192, .r = 192});
+  REQUIRE(sizes_for({768, 768}, "4").parameters() == 294'912);
+  REQUIRE(sizes_for({768, 3072}, "4").parameters() == 737'280);
+  REQUIRE(sizes_for({3072, 768}, "4").parameters() == 737'280);
+  REQUIRE(sizes_for({1024, 1024}, "4").parameters() == 524'288);
+  REQUIRE(sizes_for({1024, 4096}, "4").parameters() == 1'310'720);
+  REQUIRE(sizes_for({4096, 1024}, "4").parameters() == 1'310'720);
+  REQUIRE(sizes_for({768, 3072}, "4") == MonarchSizes{.k = 4, .q = 192, .p = 192, .l = 4, .s = 768, .r = 192});
+  REQUIRE(sizes_for({3072, 768}, "4") == MonarchSizes{.k = 4, .q = 192, .p = 768, .l = 4, .s = 192, .r = 192});
   // Uneven sides are rounded up to whole blocks.
-  REQUIRE(monarch_linear_sizes({10, 7}, 4) == MonarchSizes{.k = 4, .q = 2, .p = 3, .l = 4, .s = 2, .r = 2});
+  REQUIRE(sizes_for({10, 7}, "4") == MonarchSizes{.k = 4, .q = 2, .p = 3, .l = 4, .s = 2, .r = 2});
 }
 
 TEST_CASE("sqrt blocks fit the layer exactly and have block rank 1") {
@@ -59,7 +59,7 @@ TEST_CASE("sqrt blocks fit the layer exactly and have block rank 1") {
   REQUIRE(sqrt_blocks_sizes({768, 3072}) == MonarchSizes{.k = 32, .q = 24, .p = 24, .l = 24, .s = 128, .r = 32});
   REQUIRE(sqrt_blocks_sizes({3072, 768}) == MonarchSizes{.k = 32, .q = 24, .p = 96, .l = 24, .s = 32, .r = 32});
   // The linear layer's rule with 4 blocks on 16 is no block-rank-1 matrix where the blocks are wider than 4.
-  REQUIRE(slice_ranks(monarch_linear_sizes({48, 48}, 4)).first > 1);
+  REQUIRE(slice_ranks(sizes_for({48, 48}, "4")).first > 1);
 }
 
 TEST_CASE("the ideal speed-up is the ratio of multiplications") {
