@@ -26,7 +26,8 @@ namespace {
 
 constexpr int64_t kMostRows = 256;                 // of a tile
 constexpr double kCachedBytes = 1 << 18;           // of middle rows in a tile
-constexpr double kLargeFactors = 1 << 20;          // bytes from which more rows share one reading of the factors
+constexpr double kLargeFactors = 1 << 20;          // bytes from which more rows share one reading of the factors,
+constexpr int64_t kLargeBlock = 128;               // where blocks are so large that middle rows may leave the cache
 constexpr double kParallelFlops = 2e6;             // below, one thread is faster than waking another
 
 Curve curve_of(Activation activation) {
@@ -69,7 +70,7 @@ T* mutable_data(const at::Tensor& t) {
 /// The arguments as a problem; `out` from y or, in backward, the gradient.
 template <class T, class Io>
 MonarchProblem<T, Io> problem_of(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2,
-                                 const at::Tensor& bias, int64_t out) {
+                                 const at::Tensor& bias, int64_t out, bool dense) {
   MonarchProblem<T, Io> problem;
   problem.z = {w1.size(0), w1.size(1), w1.size(2), w2.size(0), w2.size(1), w2.size(2)};
   problem.batch = x.size(0);
@@ -81,7 +82,7 @@ MonarchProblem<T, Io> problem_of(const at::Tensor& x, const at::Tensor& w1, cons
   problem.w1 = data<T>(w1);
   problem.w2 = data<T>(w2);
   problem.bias = data<T>(bias);
-  problem.make_places();
+  problem.make_places(dense);
   return problem;
 }
 
@@ -100,7 +101,8 @@ template <class T, class Io>
 int64_t tile_rows(const MonarchProblem<T, Io>& problem, int64_t threads) {
   const int64_t width = panel_width<T>();
   const double row = static_cast<double>(problem.z.middle() * problem.unit()) * sizeof(T);
-  int64_t rows = factor_bytes(problem) >= kLargeFactors ? kMostRows : static_cast<int64_t>(kCachedBytes / row);
+  const bool reread = factor_bytes(problem) >= kLargeFactors && std::min(problem.z.q, problem.z.s) >= kLargeBlock;
+  int64_t rows = reread ? kMostRows : static_cast<int64_t>(kCachedBytes / row);
   rows = std::clamp(rows / width * width, width, std::max(width, kMostRows));
   const int64_t share = ((problem.batch + threads - 1) / threads + width - 1) / width * width;
   return std::min(rows, share);
@@ -119,9 +121,10 @@ void forward_tiles(const typename Tile::Problem& problem, typename Tile::Kept* k
   if (!worth || tiles >= threads) {
     for_each(tiles, worth, [&](int64_t i) {
       const Tile tile(problem, i * rows, std::min(rows, problem.batch - i * rows));
-      Middle* middle = memory_of_tile<Middle>(tile.middle_size(), 0);
+      Middle* const in_place = tile.in_place(kept);
+      Middle* middle = in_place ? in_place : memory_of_tile<Middle>(tile.middle_size(), 0);
       tile.run(middle);
-      if (kept) tile.keep(middle, kept);
+      if (kept && !in_place) tile.keep(middle, kept);
     });
     return;
   }
@@ -130,7 +133,8 @@ void forward_tiles(const typename Tile::Problem& problem, typename Tile::Kept* k
   const int64_t steps = (problem.z.s + step - 1) / step;
   for (int64_t i = 0; i < tiles; ++i) {
     const Tile tile(problem, i * rows, std::min(rows, problem.batch - i * rows));
-    Middle* middle = memory_of_tile<Middle>(tile.middle_size(), 0);
+    Middle* const in_place = tile.in_place(kept);
+    Middle* middle = in_place ? in_place : memory_of_tile<Middle>(tile.middle_size(), 0);
     tile.prepare(middle);
     for_each(first.count(), true, [&](int64_t task) {
       tile.first_stage(first.block(task), first.begin(task), first.size(task), middle);
@@ -138,7 +142,7 @@ void forward_tiles(const typename Tile::Problem& problem, typename Tile::Kept* k
     for_each(steps, true, [&](int64_t task) {
       tile.second_stage(task * step, std::min(step, problem.z.s - task * step), middle);
     });
-    if (kept) tile.keep(middle, kept);
+    if (kept && !in_place) tile.keep(middle, kept);
   }
 }
 
@@ -173,7 +177,7 @@ void forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, co
   const bool few = x.size(0) <= kFewRows;
   const auto wide = [&](const at::Tensor& t) { return narrow && t.defined() ? t.to(dtype) : t; };
   const at::Tensor v1 = few ? w1 : wide(w1), v2 = few ? w2 : wide(w2), shift = wide(bias);
-  auto problem = problem_of<T, Io>(x, v1, v2, shift, out);
+  auto problem = problem_of<T, Io>(x, v1, v2, shift, out, result.middle.defined());
   problem.curve = curve_of(activation);
   problem.y = mutable_data<Io>(result.y);
   problem.before = mutable_data<Io>(result.input_of_activation);
@@ -196,7 +200,7 @@ bool forward_pairs(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& 
                    Activation activation, const MonarchForward& result) {
   if (x.size(0) <= kFewRows || bfloat16_in_use() == Bfloat16::widened) return false;
   const at::Tensor shift = bias.defined() ? bias.to(at::kFloat) : bias;
-  auto problem = problem_of<float, uint16_t>(x, w1, w2, shift, out);
+  auto problem = problem_of<float, uint16_t>(x, w1, w2, shift, out, false);
   if (!PairProblem::possible(problem)) return false;
   problem.curve = curve_of(activation);
   problem.y = mutable_data<uint16_t>(result.y);
@@ -231,7 +235,7 @@ template <class T>
 class Backward {
  public:
   Backward(const MonarchBackwardTask& task, const at::Tensor& gradient, MonarchGradients& result)
-      : problem_(problem_of<T, T>(task.x, task.w1, task.w2, {}, gradient.size(1))), kept_(data<T>(task.middle)),
+      : problem_(problem_of<T, T>(task.x, task.w1, task.w2, {}, gradient.size(1), task.middle.defined())), kept_(const_cast<T*>(data<T>(task.middle))),
         wanted_(task.wanted), x_(task.x), result_(result) {
     tile_task_.gradient = data<T>(gradient);
     tile_task_.dx = mutable_data<T>(result[0]);
@@ -279,7 +283,7 @@ class Backward {
     if (wants_middle()) {
       T* middle = memory_of_tile<T>(few_rows_middle_size(problem_), 0);
       if (kept_) {
-        copy_few_rows(problem_, middle, const_cast<T*>(kept_), false);
+        copy_few_rows(problem_, middle, kept_, false);
       } else {
         const at::Tensor rows = whole_rows(x_, x_.scalar_type(), problem_.z.in());
         few_rows_middle(problem_, problem_.w1, data<T>(rows), middle, share);
@@ -325,10 +329,12 @@ class Backward {
     T* dz = memory_of_tile<T>(backward.result_size(), 1);
     backward.pack_gradient(dz);
     if (wants_middle()) {
-      T* middle = memory_of_tile<T>(forward.middle_size(), 0);
-      if (kept_) {
-        forward.restore(kept_, middle);
-      } else {
+      T* middle = forward.in_place(kept_);
+      if (!middle) {
+        middle = memory_of_tile<T>(forward.middle_size(), 0);
+        if (kept_) forward.restore(kept_, middle);
+      }
+      if (!kept_) {
         for (int64_t k = 0; k < z.k; ++k) forward.first_stage(k, 0, z.q, middle);
       }
       for (int64_t j = 0; j < z.l; ++j) backward.second_weights(j, 0, z.s, dz, middle, dw2, accumulate);
@@ -349,12 +355,13 @@ class Backward {
     const ForwardTile<T, T> forward(problem_, row0, rows);
     const BackwardTile<T> backward(problem_, tile_task_, row0, rows);
     T* dz = memory_of_tile<T>(backward.result_size(), 1);
-    T* middle = memory_of_tile<T>(forward.middle_size(), 0);
+    T* middle = forward.in_place(kept_);
+    if (!middle) middle = memory_of_tile<T>(forward.middle_size(), 0);
     T* dmiddle = memory_of_tile<T>(backward.middle_size(), 2);
     backward.pack_gradient(dz);
     if (wants_middle()) {
       if (kept_) {
-        forward.restore(kept_, middle);
+        if (!forward.in_place(kept_)) forward.restore(kept_, middle);
       } else {
         const Tasks tasks(z.k, z.q, threads);
         for_each(tasks.count(), true, [&](int64_t task) {
@@ -390,7 +397,7 @@ class Backward {
   MonarchProblem<T, T> problem_;
   typename BackwardTile<T>::Task tile_task_;
   std::vector<int32_t> result_place_;
-  const T* kept_;
+  T* kept_;  // is only read
   std::array<bool, 4> wanted_;
   at::Tensor x_;
   MonarchGradients& result_;

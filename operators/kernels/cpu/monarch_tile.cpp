@@ -11,6 +11,8 @@ namespace {
 
 /// Columns that are brought back to row-major order at a time: whole cache lines of many rows.
 constexpr int64_t kColumnsAtATime = 512;
+/// From so many blocks on, the products are too small to hide the memory's latency by themselves.
+constexpr int64_t kManyBlocks = 16;
 
 template <class T>
 T* scratch(int64_t count) {
@@ -40,8 +42,8 @@ T* Scratch<T>::get(int64_t count) {
 int64_t spread(int64_t rows) { return rows % 8 == 0 ? rows + 1 : rows; }
 
 template <class T, class Io>
-void MonarchProblem<T, Io>::make_places() {
-  middle_step = spread(z.r);
+void MonarchProblem<T, Io>::make_places(bool dense) {
+  middle_step = dense ? z.r : spread(z.r);
   middle_place.resize(static_cast<size_t>(z.middle()));
   for (int64_t rho = 0, t = 0; rho < z.r; ++rho) {
     for (int64_t j = 0; j < z.l; ++j, ++t) middle_place[static_cast<size_t>(t)] = static_cast<int32_t>(j * middle_step + rho);
@@ -96,13 +98,19 @@ void ForwardTile<T, Io>::second_stage(int64_t s0, int64_t n, const T* middle) co
   product.c = result;
   product.c_panel = panel;
   product.c_step = z.l;
+  const int64_t at = (row0_ * problem_.out + first) * unit;
+  // Lines of y are fetched for writing while the small products run.
+  const int64_t line = 64 / static_cast<int64_t>(sizeof(Io)), lines = (columns * unit + line - 1) / line;
+  const int64_t all_lines = z.l >= kManyBlocks ? panels_.rows * lines : 0;
   for (int64_t j = 0; j < z.l; ++j) {
     product.w = problem_.w2 + (j * z.s + s0) * z.r * unit;
     product.a_first = j * problem_.middle_step;
     product.c_first = j;
+    for (int64_t i = j * all_lines / z.l; i < (j + 1) * all_lines / z.l; ++i) {
+      __builtin_prefetch(problem_.y + at + i / lines * problem_.out * unit + i % lines * line, 1, 2);
+    }
     multiply_panels(product, panels_);
   }
-  const int64_t at = (row0_ * problem_.out + first) * unit;
   unpack<T, Io>(result, panel, 0, columns * unit, problem_.bias ? problem_.bias + first * unit : nullptr, problem_.curve,
                 problem_.y + at, problem_.before ? problem_.before + at : nullptr, problem_.out * unit, panels_);
 }
@@ -119,6 +127,12 @@ void ForwardTile<T, Io>::run(T* middle) const {
   for (int64_t k = 0; k < problem_.z.k; ++k) first_stage(k, 0, problem_.z.q, middle);
   const int64_t step = second_step(problem_);
   for (int64_t s0 = 0; s0 < problem_.z.s; s0 += step) second_stage(s0, std::min(step, problem_.z.s - s0), middle);
+}
+
+template <class T, class Io>
+T* ForwardTile<T, Io>::in_place(T* kept) const {
+  const bool same = kept && problem_.middle_step == problem_.z.r && panels_.last_m == panels_.last;
+  return same ? kept + row0_ * problem_.z.middle() * problem_.unit() : nullptr;
 }
 
 template <class T, class Io>

@@ -51,8 +51,8 @@ struct MonarchProblem {
   int64_t unit_x() const { return first == Numbers::complex ? 2 : 1; }
   /// Columns of x that block k has (the last may lack some).
   int64_t columns_of(int64_t k) const { return std::max<int64_t>(0, std::min(z.p, in - k * z.p)); }
-  /// Fills middle_place.
-  void make_places();
+  /// Fills middle_place; `dense` without spreading, as kept middle rows lie.
+  void make_places(bool dense);
 };
 
 /// Places for `rows` rows of a block: one more where their size is a multiple of a large power of two, since the same row
@@ -81,7 +81,10 @@ class ForwardTile {
   static int64_t second_step(const MonarchProblem<T, Io>& problem);
   /// All of it.
   void run(T* middle) const;
-  /// Copies the middle rows to `kept` [rows][middle] without the rounding of panels, or back.
+  /// Where this tile's rows are in all kept ones, [batch][middle], if they can be used there: the panels are full and the
+  /// problem's places dense. Else null.
+  T* in_place(T* kept) const;
+  /// Copies the middle rows to their place in `kept` without the rounding of panels, or back.
   void keep(const T* middle, T* kept) const;
   void restore(const T* kept, T* middle) const;
 
