@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 
 #include "monarch/operators/monarch/multiply.hpp"
 
@@ -65,6 +66,8 @@ MonarchGradients monarch_backward(const MonarchBackwardTask& task);
 }  // namespace composite
 
 namespace cpu {
+/// The vector instructions in use, as "AVX-512, AMX for bfloat16"; bounded by MONARCH_CPU (cpu/target.hpp).
+std::string instructions();
 MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const at::Tensor& bias,
                                int64_t out, Activation activation, bool keep);
 MonarchGradients monarch_backward(const MonarchBackwardTask& task);

@@ -5,9 +5,11 @@
 // traffic beside x, y and the factors is a transposition on the way in and out, and the tile of middle rows, which
 // stays in the second-level cache. Threads take whole tiles; where the batch has fewer panels than there are threads,
 // or gradients of large factors would need a copy per thread, they share a tile and take blocks instead. A few rows
-// have dot products along the rows of the factors, which are then read once, at the speed of memory.
+// have dot products along the rows of the factors, which are then read once, at the speed of memory. bfloat16 has tiles
+// of its own (monarch_bfloat16.hpp) where the processor multiplies it; else, and in backward, it is widened to float32.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -15,6 +17,7 @@
 #include <type_traits>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/log.hpp"
 #include "monarch/operators/kernels/cpu/monarch_bfloat16.hpp"
 #include "monarch/operators/kernels/cpu/monarch_few_rows.hpp"
 #include "monarch/operators/kernels/cpu/monarch_tasks.hpp"
@@ -24,7 +27,7 @@
 namespace monarch::operators::kernels::cpu {
 namespace {
 
-constexpr int64_t kMostRows = 256;                 // of a tile
+constexpr int64_t kMostRows = 256;                 // of a tile; monarch_bfloat16.cpp counts on it
 constexpr double kCachedBytes = 1 << 18;           // of middle rows in a tile
 constexpr double kLargeFactors = 1 << 20;          // bytes from which more rows share one reading of the factors,
 constexpr int64_t kLargeBlock = 128;               // where blocks are so large that middle rows may leave the cache
@@ -104,6 +107,15 @@ int64_t tile_rows(const MonarchProblem<T, Io>& problem, int64_t threads) {
   const bool reread = factor_bytes(problem) >= kLargeFactors && std::min(problem.z.q, problem.z.s) >= kLargeBlock;
   int64_t rows = reread ? kMostRows : static_cast<int64_t>(kCachedBytes / row);
   rows = std::clamp(rows / width * width, width, std::max(width, kMostRows));
+  const int64_t share = ((problem.batch + threads - 1) / threads + width - 1) / width * width;
+  return std::min(rows, share);
+}
+
+/// In hardware bfloat16 the arithmetic is cheap: as many as make reading the factors no dearer than reading the rows.
+int64_t tile_rows(const PairProblem& problem, int64_t threads) {
+  const int64_t width = panel_width<float>();
+  int64_t rows = width;
+  while (rows < kMostRows && rows * (problem.in + problem.z.middle() + problem.out) < problem.z.parameters()) rows *= 2;
   const int64_t share = ((problem.batch + threads - 1) / threads + width - 1) / width * width;
   return std::min(rows, share);
 }
@@ -205,14 +217,7 @@ bool forward_pairs(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& 
   problem.curve = curve_of(activation);
   problem.y = mutable_data<uint16_t>(result.y);
   problem.before = mutable_data<uint16_t>(result.input_of_activation);
-  PairProblem pairs(problem, data<uint16_t>(w1), data<uint16_t>(w2), bfloat16_in_use());
-  std::array<at::Tensor, 2> copies;
-  for (const bool second : {false, true}) {
-    PairFactor& factor = second ? pairs.factor2 : pairs.factor1;
-    if (factor.copy_size() == 0) continue;
-    copies[second] = new_result({factor.copy_size()}, w1.options());
-    factor.reorder(mutable_data<uint16_t>(copies[second]));
-  }
+  const PairProblem pairs(problem, data<uint16_t>(w1), data<uint16_t>(w2), bfloat16_in_use());
   forward_tiles<PairTile>(pairs, mutable_data<uint16_t>(result.middle));
   return true;
 }
@@ -430,8 +435,22 @@ MonarchGradients backward(const MonarchBackwardTask& task) {
 
 }  // namespace
 
+std::string instructions() {
+  if (!has_vectors()) return "none";
+  switch (bfloat16_in_use()) {
+    case Bfloat16::tiles: return fmt::format("{}, AMX for bfloat16", vector_target());
+    case Bfloat16::dots: return fmt::format("{}, AVX512-BF16 for bfloat16", vector_target());
+    case Bfloat16::widened: break;
+  }
+  return vector_target();
+}
+
 MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const at::Tensor& bias,
                                int64_t out, Activation activation, bool keep) {
+  [[maybe_unused]] static const bool logged = [] {
+    log::debug("Monarch product: vector instructions " + instructions());
+    return true;
+  }();
   if (!has_vectors()) return reference::monarch_forward(x, w1, w2, bias, out, activation, keep);
   const auto dtype = w1.scalar_type();
   MonarchForward result;

@@ -1,7 +1,5 @@
 #include "monarch/operators/kernels/cpu/monarch_bfloat16.hpp"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -26,7 +24,8 @@ namespace {
 constexpr int64_t kLanes = 16;      // 32-bit lanes of a vector, rows and columns of an AMX tile
 constexpr int64_t kStepRow = 32;    // numbers in a row of a step of a reordered factor: a cache line
 constexpr int64_t kStepsAtATime = 16;  // of the sums, so that their part of 32 rows of a factor stays in the first cache
-constexpr int64_t kMostLanes = 256;    // of a tile of the batch
+constexpr int64_t kColumnsAtATime = 512;  // that are brought back to row-major order
+constexpr int64_t kMostLanes = 256;  // of a tile of the batch: what monarch.cpp gives
 
 // ---- what the machine can do ---------------------------------------------------------------------------------------
 
@@ -94,7 +93,7 @@ MONARCH_AVX512_BF16 inline void store_half(__m512 value, uint32_t* pairs, bool o
 template <int MR, int NR>
 MONARCH_AVX512_BF16 void dots_micro(const PairProduct& p, int64_t n, const uint32_t* a, int64_t panel) {
   constexpr int64_t m = MR * kLanes;
-  const int64_t row = p.factor->row(), pairs = p.factor->pairs();
+  const int64_t row = p.factor->columns, whole = row / 2;
   const uint16_t* w = p.factor->at(p.block, p.n0 + n);
   __m512 sum[NR][MR];
 #pragma GCC unroll 16
@@ -105,14 +104,18 @@ MONARCH_AVX512_BF16 void dots_micro(const PairProduct& p, int64_t n, const uint3
   const uint16_t* rows[NR];
 #pragma GCC unroll 16
   for (int i = 0; i < NR; ++i) rows[i] = w + i * row;
-  for (int64_t k = 0; k < pairs; ++k, a += m) {
+  for (int64_t k = 0; k < p.factor->depth; ++k, a += m) {
     __m512bh x[MR];
 #pragma GCC unroll 4
     for (int v = 0; v < MR; ++v) x[v] = (__m512bh)_mm512_loadu_si512(a + v * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < NR; ++i) {
-      int32_t pair;
-      std::memcpy(&pair, rows[i] + 2 * k, sizeof(pair));
+      int32_t pair = 0;
+      if (k < whole) [[likely]] {
+        std::memcpy(&pair, rows[i] + 2 * k, sizeof(pair));
+      } else {
+        pair = rows[i][2 * k];
+      }
       const __m512bh weights = (__m512bh)_mm512_set1_epi32(pair);
 #pragma GCC unroll 4
       for (int v = 0; v < MR; ++v) sum[i][v] = _mm512_dpbf16_ps(sum[i][v], weights, x[v]);
@@ -207,10 +210,12 @@ class TileUse {
 };
 thread_local int TileUse::depth_ = 0;
 
-/// NA × NB tiles of sums, `steps` steps. Strides in bytes.
+/// NA × NB tiles of sums, `steps` steps. Rows are ..._row bytes apart, steps ..._step numbers.
 template <int NA, int NB>
-MONARCH_AMX inline void tiles_micro(int64_t steps, const uint16_t* w, int64_t w_step, const uint32_t* a,
-                                    int64_t a_row, int64_t a_step, float* c, int64_t c_row, bool more) {
+MONARCH_AMX inline void tiles_micro(int64_t steps, const uint16_t* w, int64_t w_row, int64_t w_step,
+                                    const uint32_t* a, int64_t a_row, int64_t a_step, float* c, int64_t c_row,
+                                    bool more) {
+  const uint16_t* w_lower = w + kLanes * w_row / static_cast<int64_t>(sizeof(uint16_t));
   float* const lower = c + kLanes * c_row / static_cast<int64_t>(sizeof(float));
   __asm__ volatile("" : : : "memory");  // the intrinsics that load do not say so
   if (more) {
@@ -224,8 +229,8 @@ MONARCH_AMX inline void tiles_micro(int64_t steps, const uint16_t* w, int64_t w_
     if constexpr (NA > 1) _tile_zero(2);
     if constexpr (NA > 1 && NB > 1) _tile_zero(3);
   }
-  for (int64_t i = 0; i < steps; ++i, w += w_step, a += a_step) {
-    _tile_loadd(4, w, 64);
+  for (int64_t i = 0; i < steps; ++i, w += w_step, w_lower += w_step, a += a_step) {
+    _tile_loadd(4, w, w_row);
     _tile_loadd(6, a, a_row);
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (NB > 1) {
@@ -233,7 +238,7 @@ MONARCH_AMX inline void tiles_micro(int64_t steps, const uint16_t* w, int64_t w_
       _tile_dpbf16ps(1, 4, 7);
     }
     if constexpr (NA > 1) {
-      _tile_loadd(5, w + kLanes * kStepRow, 64);
+      _tile_loadd(5, w_lower, w_row);
       _tile_dpbf16ps(2, 5, 6);
       if constexpr (NB > 1) _tile_dpbf16ps(3, 5, 7);
     }
@@ -245,17 +250,58 @@ MONARCH_AMX inline void tiles_micro(int64_t steps, const uint16_t* w, int64_t w_
   __asm__ volatile("" : : : "memory");
 }
 
+/// Rows of a factor -> [step][32 rows][32 numbers], with zeros beyond the columns.
+MONARCH_AVX512_BF16 void copy_steps(const PairFactor& factor, const uint16_t* w, int64_t rows, int64_t first_step,
+                                    int64_t steps, uint16_t* to) {
+  for (int64_t r = 0; r < rows; ++r, w += factor.columns) {
+    for (int64_t i = 0; i < steps; ++i) {
+      const int64_t column = 2 * factor.depth * (first_step + i);
+      const int64_t count = std::clamp<int64_t>(factor.columns - column, 0, 2 * factor.depth);
+      const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
+      _mm512_store_si512(to + (i * 2 * kLanes + r) * kStepRow, _mm512_maskz_loadu_epi16(mask, w + column));
+    }
+  }
+}
+
+/// The i-th of `parts` parts of rows, `bytes` of each, on their way to the second-level cache.
+inline void fetch_rows(const uint16_t* w, int64_t columns, int64_t rows, int64_t bytes, int64_t i, int64_t parts) {
+  for (int64_t r = i * rows / parts; r < (i + 1) * rows / parts; ++r) {
+    const char* from = reinterpret_cast<const char*>(w + r * columns);
+    for (int64_t b = 0; b < bytes; b += 64) _mm_prefetch(from + b, _MM_HINT_T1);
+  }
+}
+
 MONARCH_AMX void multiply_tiles(const PairProduct& p, const Panels& panels) {
   constexpr int64_t side = 2 * kLanes;
   alignas(64) float sums[side * kMostLanes];
+  alignas(64) uint16_t part[kStepsAtATime * side * kStepRow];
   const PairFactor& factor = *p.factor;
-  const int64_t depth = factor.depth(), steps = factor.pairs() / depth;
+  const int64_t depth = factor.depth, steps = factor.steps;
+  // Parts of long rows lie apart and share cache sets, which matters where they are read again and again.
+  const bool copy = 2 * factor.pairs() != factor.columns || (steps > kStepsAtATime && panels.padded() > side);
   for (int64_t n = 0; n < p.N; n += side) {
     const int64_t rows = std::min(side, p.N - n), upper = std::min(kLanes, rows);
     shape_tiles({upper, rows > kLanes ? rows - kLanes : upper, depth});
     for (int64_t first = 0; first < steps; first += kStepsAtATime) {
       const int64_t count = std::min(kStepsAtATime, steps - first);
-      const uint16_t* w = factor.at(p.block, p.n0 + n) + first * factor.step();
+      const uint16_t* w = factor.at(p.block, p.n0 + n);
+      int64_t w_row = factor.columns, w_step = 2 * depth;
+      if (copy) {
+        copy_steps(factor, w, rows, first, count, part);
+        w = part;
+        w_row = kStepRow;
+        w_step = side * kStepRow;
+      } else {
+        w += first * w_step;
+      }
+      // Long rows come from memory: the next part of them is fetched beside the products of this one.
+      const bool last = first + count == steps;
+      const int64_t next_n = last ? n + side : n, next_column = last ? 0 : 2 * (first + count) * depth;
+      const uint16_t* next = factor.at(p.block, p.n0 + next_n) + next_column;
+      const int64_t next_rows = steps > kStepsAtATime ? std::clamp<int64_t>(p.N - next_n, 0, side) : 0;
+      const int64_t next_bytes = 2 * std::min(2 * kStepsAtATime * depth, factor.columns - next_column);
+      const int64_t groups = (panels.padded() + side - 1) / side;
+      int64_t group = 0;
       float* sum = sums;
       for (int64_t i = 0; i < panels.count; ++i) {
         const int64_t m = panels.m(i);
@@ -270,9 +316,10 @@ MONARCH_AMX void multiply_tiles(const PairProduct& p, const Panels& panels) {
           const bool wide = m - lane > kLanes;
           const auto micro = rows > kLanes ? (wide ? &tiles_micro<2, 2> : &tiles_micro<2, 1>)
                                            : (wide ? &tiles_micro<1, 2> : &tiles_micro<1, 1>);
-          micro(count, w, factor.step(), a, m * 4, depth * m, c, c_row * 4, first > 0);
+          fetch_rows(next, factor.columns, next_rows, next_bytes, group++, groups);
+          micro(count, w, w_row * 2, w_step, a, m * 4, depth * m, c, c_row * 4, first > 0);
           if (p.halves) {
-            if (first + count == steps) {
+            if (last) {
               for (int64_t r = 0; r < rows; ++r) {
                 const int64_t place = p.half_place[n + r];
                 uint32_t* to = p.halves + i * p.c_panel + place / 2 * m + lane;
@@ -329,38 +376,12 @@ void limit_bfloat16(Bfloat16 most) { limit.store(most, std::memory_order_relaxed
 
 // ---- factors -------------------------------------------------------------------------------------------------------
 
-PairFactor::PairFactor(const uint16_t* w, int64_t blocks, int64_t rows, int64_t columns, Bfloat16 how)
-    : blocks_(blocks), rows_(rows), columns_(columns), pairs_((columns + 1) / 2), depth_(pairs_), row_(columns),
-      block_(rows * columns), reorder_(how == Bfloat16::tiles || columns % 2 != 0), data_(w) {
-  if (how == Bfloat16::tiles) {
-    // Steps of equal depth. Rows are so many that one line of every step does not meet the others in a few cache sets.
-    const int64_t steps = (pairs_ + kLanes - 1) / kLanes;
-    depth_ = (pairs_ + steps - 1) / steps;
-    pairs_ = steps * depth_;
-    row_ = kStepRow;
-    step_ = ((rows + 31) / 32 | 1) * 32 * row_;
-    block_ = steps * step_;
-  } else if (reorder_) {
-    row_ = 2 * pairs_;
-    block_ = rows * row_;
-  }
-}
-
-void PairFactor::reorder(uint16_t* copy) {
-  if (!reorder_) return;
-  const uint16_t* from = data_;
-  const int64_t length = step_ > 0 ? 2 * depth_ : row_;  // numbers of a row that lie together
-  at::parallel_for(0, blocks_ * rows_, std::max<int64_t>(1, 65536 / columns_), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      uint16_t* to = copy + i / rows_ * block_ + i % rows_ * row_;
-      for (int64_t column = 0; column < columns_; column += length, to += step_) {
-        const int64_t count = std::min(length, columns_ - column);
-        std::memcpy(to, from + i * columns_ + column, static_cast<size_t>(count) * sizeof(uint16_t));
-        std::fill(to + count, to + length, uint16_t{0});
-      }
-    }
-  });
-  data_ = copy;
+PairFactor::PairFactor(const uint16_t* w, int64_t rows_of_block, int64_t columns_of_block, Bfloat16 how)
+    : rows(rows_of_block), columns(columns_of_block), depth((columns + 1) / 2), data(w) {
+  if (how != Bfloat16::tiles) return;
+  const int64_t all = depth;
+  steps = (all + kLanes - 1) / kLanes;
+  depth = (all + steps - 1) / steps;
 }
 
 bool PairProblem::possible(const MonarchProblem<float, uint16_t>& problem) {
@@ -369,8 +390,8 @@ bool PairProblem::possible(const MonarchProblem<float, uint16_t>& problem) {
 
 PairProblem::PairProblem(const MonarchProblem<float, uint16_t>& problem, const uint16_t* w1_bits,
                          const uint16_t* w2_bits, Bfloat16 with)
-    : MonarchProblem<float, uint16_t>(problem), how(with), factor1(w1_bits, z.k, z.q, z.p, how),
-      factor2(w2_bits, z.l, z.s, z.r, how), half_place(static_cast<size_t>(z.middle())) {
+    : MonarchProblem<float, uint16_t>(problem), how(with), factor1(w1_bits, z.q, z.p, how),
+      factor2(w2_bits, z.s, z.r, how), half_place(static_cast<size_t>(z.middle())) {
   middle_step = spread(factor2.pairs());
   for (int64_t rho = 0, t = 0; rho < z.r; ++rho) {
     for (int64_t j = 0; j < z.l; ++j, ++t) {
@@ -446,6 +467,13 @@ void PairTile::second_stage(int64_t s0, int64_t n, const uint32_t* middle) const
   const int64_t at = row0_ * problem_.out + first;
   unpack<float, uint16_t>(result, panel, 0, columns, problem_.bias ? problem_.bias + first : nullptr, problem_.curve,
                           problem_.y + at, problem_.before ? problem_.before + at : nullptr, problem_.out, panels_);
+}
+
+int64_t PairTile::second_step(const PairProblem& problem) {
+  constexpr int64_t side = 2 * kLanes;
+  const int64_t most = std::max(side, kColumnsAtATime / problem.z.l / side * side), s = problem.z.s;
+  const int64_t parts = (s + most - 1) / most;
+  return (s / parts + side - 1) / side * side;
 }
 
 void PairTile::run(uint32_t* middle) const {

@@ -28,28 +28,16 @@ Bfloat16 bfloat16_in_use();
 /// For tests: nothing better than `most` from now on, in the whole process.
 void limit_bfloat16(Bfloat16 most);
 
-/// One factor, blocks of N rows of K numbers, as the instructions read it.
-class PairFactor {
- public:
-  PairFactor(const uint16_t* w, int64_t blocks, int64_t rows, int64_t columns, Bfloat16 how);
-  /// Numbers of memory for a copy in another order; 0: the factor is read where it is.
-  int64_t copy_size() const { return reorder_ ? blocks_ * block_ : 0; }
-  /// Writes that copy, which must outlive this object. Nothing to do where copy_size() is 0.
-  void reorder(uint16_t* copy);
-
-  /// Pairs of an input column by column; those beyond the K columns are zeros, as is the half beyond an odd K.
-  int64_t pairs() const { return pairs_; }
-  /// tiles: pairs of a step of the sum; numbers from a row to its part in the next step.
-  int64_t depth() const { return depth_; }
-  int64_t step() const { return step_; }
-  /// Numbers from row to row.
-  int64_t row() const { return row_; }
-  const uint16_t* at(int64_t block, int64_t n) const { return data_ + block * block_ + n * row_; }
-
- private:
-  int64_t blocks_, rows_, columns_, pairs_, depth_, step_ = 0, row_, block_;
-  bool reorder_;
-  const uint16_t* data_;
+/// One factor, blocks of rows of `columns` numbers, and how an input of it lies in a tile.
+struct PairFactor {
+  PairFactor(const uint16_t* w, int64_t rows_of_block, int64_t columns_of_block, Bfloat16 how);
+  const uint16_t* at(int64_t block, int64_t n) const { return data + (block * rows + n) * columns; }
+  int64_t rows, columns;
+  int64_t steps = 1;  ///< of the sum over pairs; each has `depth` of them
+  int64_t depth;
+  /// Of an input; those beyond the columns are zeros, as is the half beyond an odd number of columns.
+  int64_t pairs() const { return steps * depth; }
+  const uint16_t* data;
 };
 
 /// What a tile of the batch works on: bias in float32, factors here instead of there.
@@ -76,10 +64,10 @@ class PairTile {
   void prepare(uint32_t* middle) const;
   void first_stage(int64_t k, int64_t n0, int64_t n, uint32_t* middle) const;
   void second_stage(int64_t s0, int64_t n, const uint32_t* middle) const;
-  static int64_t second_step(const PairProblem& problem) {
-    return ForwardTile<float, uint16_t>::second_step(problem);
-  }
+  static int64_t second_step(const PairProblem& problem);
   void run(uint32_t* middle) const;
+  /// Null: pairs are never kept as they are.
+  uint32_t* in_place(uint16_t*) const { return nullptr; }
   void keep(const uint32_t* middle, uint16_t* kept) const;
 
  private:

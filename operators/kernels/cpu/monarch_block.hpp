@@ -44,7 +44,8 @@ template <class T>
 int64_t vector_lanes();
 /// The instruction set in use: "AVX-512", "AVX2", "SSE4".
 const char* vector_target();
-/// False on a processor without SSE4: nothing else in this header may be called then.
+/// False on a processor without SSE4: nothing else in this header may be called then. To be called first; applies
+/// MONARCH_CPU.
 bool has_vectors();
 
 /// c[n] (+)= sum_k W(n, k) a[k] for columns of a tile, n < N, k < K. With `conjugate`, conj(W).
