@@ -3,6 +3,7 @@
 #include "command.hpp"
 
 #ifdef MONARCH_HAS_BENCH
+#include "monarch/bench/multiply.hpp"
 #include "monarch/bench/recon.hpp"
 #endif
 
@@ -34,6 +35,37 @@ void add_bench_recon(CLI::App& bench) {
   });
 }
 
+void add_bench_multiply(CLI::App& bench) {
+  struct Arguments {
+    bench::MultiplyBenchmarkOptions options;
+    bool json = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::MultiplyBenchmarkOptions& options = arguments->options;
+  CLI::App* command =
+      bench.add_subcommand("multiply", "The Monarch product against a dense one and against two batched products");
+  command->add_option("--shapes", options.shapes, "Layers: n or in:out, such as 1024,768:3072")->delimiter(',');
+  command->add_option("--batches", options.batches, "Rows, such as 1,256")->delimiter(',');
+  command->add_option("--nblocks", options.nblocks, "Block counts, and sqrt for block rank 1")->delimiter(',');
+  command->add_option("--passes", options.passes, "forward, training (forward and all gradients)")->delimiter(',');
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--dtype", options.dtype, "float32, float64, bfloat16, complex64, complex128 or float16 (CUDA)");
+  command->add_option("--device", options.device, "cpu or cuda");
+  command->add_option("--repeats", options.repeats, "Rounds, in each of which every program runs in turn")
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--fresh-memory", options.fresh_memory, "Count the page faults of large results");
+  command->add_flag("--quick", options.quick, "Tiny shapes and few rounds: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  command->add_option("--svg", options.svg, "A roofline chart into this file");
+  command->callback([arguments] {
+    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    if (bench::run_multiply_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
+  });
+}
+
 }  // namespace
 #endif
 
@@ -42,6 +74,7 @@ void add_bench([[maybe_unused]] CLI::App& app) {
   CLI::App* command = app.add_subcommand("bench", "Measure against other programs, side by side");
   command->require_subcommand(1);
   add_bench_recon(*command);
+  add_bench_multiply(*command);
 #endif
 }
 

@@ -17,6 +17,9 @@ void add_recon(CLI::App& app);
 void add_info(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_project(CLI::App& app);
+void add_densify(CLI::App& app);
+void add_inspect(CLI::App& app);
 void add_count(CLI::App& app);
 
 /// Two columns, aligned, on stdout.

@@ -47,10 +47,15 @@ int run(int count, char** words) {
   apps::add_info(app);
   apps::add_compare(app);
   apps::add_bench(app);
+  apps::add_project(app);
+  apps::add_densify(app);
+  apps::add_inspect(app);
   apps::add_count(app);
 
   try {
     app.parse(count, words);
+  } catch (const CLI::RuntimeError& error) {
+    return error.get_exit_code();  // a subcommand that did its work and has something to say by its code
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error, std::cout, std::cerr);
     return code == 0 ? ok : usage;

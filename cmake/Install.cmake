@@ -8,6 +8,7 @@ foreach(name IN LISTS _libraries)
     FILES_MATCHING PATTERN "*.hpp")
 endforeach()
 install(TARGETS monarch RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS monarch_torch LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} OPTIONAL) # where it has been built
 set_target_properties(monarch PROPERTIES INSTALL_RPATH "${LibTorch_ROOT}/lib")
 
 set(_package ${CMAKE_INSTALL_LIBDIR}/cmake/monarch)
@@ -17,5 +18,5 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/monarchConfig.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/monarchConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/monarchConfig.cmake ${PROJECT_BINARY_DIR}/monarchConfigVersion.cmake
   ${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake ${PROJECT_SOURCE_DIR}/cmake/FindFFTW3.cmake
-  ${PROJECT_SOURCE_DIR}/cmake/FindNIFTI2.cmake DESTINATION ${_package})
+  ${PROJECT_SOURCE_DIR}/cmake/FindNIFTI2.cmake ${PROJECT_SOURCE_DIR}/cmake/FindLIBZIP.cmake DESTINATION ${_package})
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -21,6 +21,9 @@ std::string duration_text(double seconds);
 /// The candidate with the smallest edit distance, or "" when none is near (more than half of it would change).
 std::string closest_match(std::string_view word, const std::vector<std::string>& candidates);
 
+/// True for well-formed UTF-8 (no overlong forms, no surrogates).
+bool is_utf8(std::string_view text);
+
 /// A list for people: "a, b or c".
 std::string join_or(const std::vector<std::string>& words);
 

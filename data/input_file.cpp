@@ -49,6 +49,29 @@ uint64_t check_input_file(const fs::path& path) {
   return size;
 }
 
+InputFile::InputFile(const fs::path& path) : name_(path.string()), size_(check_input_file(path)) {
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  check<DataError>(descriptor_ >= 0,
+                   [&] { return fmt::format("{}: cannot be opened: {}", name_, std::strerror(errno)); });
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void InputFile::read(uint64_t offset, void* to, uint64_t count) const {
+  uint64_t done = 0;
+  while (done < count) {
+    const ssize_t got =
+        ::pread(descriptor_, static_cast<char*>(to) + done, count - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    check<DataError>(
+        got > 0, [&] { return fmt::format("{}: cannot read {} bytes at {}", name_, count, offset); },
+        "the file changed while it was read, or the disk fails");
+    done += static_cast<uint64_t>(got);
+  }
+}
+
 std::string read_prefix(const fs::path& path, size_t count) {
   std::ifstream stream(path, std::ios::binary);
   check<DataError>(stream.good(), [&] { return fmt::format("{}: cannot be opened", path.string()); });

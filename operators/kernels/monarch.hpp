@@ -21,13 +21,15 @@ namespace monarch::operators::kernels {
 
 struct MonarchForward {
   at::Tensor y;       ///< [batch, out]
-  at::Tensor middle;  ///< [batch, k q] numbers for monarch_backward of the same back end, in an order of its own;
-                      ///< undefined unless kept
+  at::Tensor middle;  ///< [batch, k q] numbers, dtype of w1, for monarch_backward of the same back end, in an order of
+                      ///< its own; undefined unless kept
   at::Tensor input_of_activation;  ///< z; undefined unless kept, or without an activation, or with relu
 };
 
 struct MonarchBackwardTask {
-  at::Tensor x, w1, w2, bias;      ///< as given to monarch_forward; bias may be undefined
+  /// As given to monarch_forward; bias may be undefined. Of x only shape and dtype are read (it may be an expanded
+  /// number) where w1 is not wanted and nothing has to be recomputed from x.
+  at::Tensor x, w1, w2, bias;
   at::Tensor gradient;             ///< dL/dy, contiguous [batch, out]
   at::Tensor y;                    ///< needed with relu only
   at::Tensor middle;               ///< as kept; undefined: recomputed
@@ -46,11 +48,21 @@ struct MonarchBackwardTask {
 using MonarchGradients = std::array<at::Tensor, 4>;
 
 namespace reference {
-/// The formulas above as loops, in double (float32, bfloat16) or the type itself, one thread.
+/// The formulas above as loops, in double (real types) or complex128, one thread; the middle vector is kept in natural
+/// order. Any device: it computes on the CPU.
 MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const at::Tensor& bias,
                                int64_t out, Activation activation, bool keep);
 MonarchGradients monarch_backward(const MonarchBackwardTask& task);
 }  // namespace reference
+
+namespace composite {
+/// ATen operations: two batched products with the copies that the permutations cost. Any device, batch >= 0, symbolic
+/// batch sizes. Differentiable in every tensor to any order, backward included where middle and input_of_activation
+/// are undefined.
+MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const at::Tensor& bias,
+                               int64_t out, Activation activation, bool keep);
+MonarchGradients monarch_backward(const MonarchBackwardTask& task);
+}  // namespace composite
 
 namespace cpu {
 MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const at::Tensor& bias,

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
@@ -10,8 +11,15 @@
 namespace monarch::operators {
 namespace {
 
+/// As shape_text; "?" for a symbolic extent.
+std::string shape_of(const at::Tensor& t) {
+  std::vector<std::string> extents;
+  for (const c10::SymInt& n : t.sym_sizes()) extents.push_back(n.is_symbolic() ? "?" : std::to_string(n.expect_int()));
+  return fmt::format("[{}]", fmt::join(extents, ", "));
+}
+
 std::string text(const at::Tensor& t) {
-  return fmt::format("{} {} on {}", dtype_text(t.scalar_type()), shape_text(t.sizes()), t.device().str());
+  return fmt::format("{} {} on {}", dtype_text(t.scalar_type()), shape_of(t), t.device().str());
 }
 
 const std::vector<std::string> activation_names = {"none", "gelu", "gelu_tanh", "relu"};
@@ -27,6 +35,8 @@ Activation activation_from_name(const std::string& name) {
                     near.empty() ? "" : fmt::format("did you mean {}?", near));
 }
 
+int64_t extent(const at::Tensor& t, int64_t axis) { return t.sym_size(axis).guard_int(__FILE__, __LINE__); }
+
 std::string activation_name(Activation activation) { return activation_names.at(static_cast<size_t>(activation)); }
 
 MonarchSizes monarch_sizes(const at::Tensor& w1, const at::Tensor& w2) {
@@ -37,13 +47,13 @@ MonarchSizes monarch_sizes(const at::Tensor& w1, const at::Tensor& w2) {
   check<ShapeError>(w2.dim() == 3,
                     [&] { return fmt::format("second Monarch factor: expected [l, s, r], got {}", text(w2)); },
                     "l blocks of s rows and r columns");
-  check<ShapeError>(w1.numel() > 0 && w2.numel() > 0, [&] {
-    return fmt::format("a Monarch factor has an extent of 0: w1 {}, w2 {}", shape_text(w1.sizes()), shape_text(w2.sizes()));
+  check<ShapeError>(w1.sym_numel() > 0 && w2.sym_numel() > 0, [&] {
+    return fmt::format("a Monarch factor has an extent of 0: w1 {}, w2 {}", shape_of(w1), shape_of(w2));
   });
-  const MonarchSizes z{w1.size(0), w1.size(1), w1.size(2), w2.size(0), w2.size(1), w2.size(2)};
+  const MonarchSizes z{extent(w1, 0), extent(w1, 1), extent(w1, 2), extent(w2, 0), extent(w2, 1), extent(w2, 2)};
   check<ShapeError>(z.l * z.r == z.k * z.q, [&] {
     return fmt::format("Monarch factors do not meet: w1 {} gives k*q = {} middle rows, w2 {} takes l*r = {}",
-                       shape_text(w1.sizes()), z.k * z.q, shape_text(w2.sizes()), z.l * z.r);
+                       shape_of(w1), z.k * z.q, shape_of(w2), z.l * z.r);
   }, "choose sizes with l*r = k*q");
   return z;
 }
@@ -52,15 +62,15 @@ int64_t check_multiply(const at::Tensor& x, const at::Tensor& w1, const at::Tens
                        const MultiplyOptions& options) {
   const MonarchSizes z = monarch_sizes(w1, w2);
   check<ShapeError>(x.defined() && x.dim() >= 1, "monarch multiply: the argument has no axis", "give [..., in]");
-  const int64_t in = x.size(-1);
+  const int64_t in = extent(x, -1);
   check<ShapeError>(z.k * (z.p - 1) < in && in <= z.in(), [&] {
-    return fmt::format("monarch multiply: w1 {} takes {} columns, got x {}", shape_text(w1.sizes()),
+    return fmt::format("monarch multiply: w1 {} takes {} columns, got x {}", shape_of(w1),
                        z.p == 1 || z.k == 1 ? std::to_string(z.in()) : fmt::format("{} to {}", z.k * (z.p - 1) + 1, z.in()),
                        text(x));
   }, "the last axis of x is multiplied; p = ceil(in / k)");
   const int64_t out = options.out_features.value_or(z.out());
   check<ShapeError>(z.l * (z.s - 1) < out && out <= z.out(), [&] {
-    return fmt::format("monarch multiply: w2 {} gives {} to {} columns, {} were asked for", shape_text(w2.sizes()),
+    return fmt::format("monarch multiply: w2 {} gives {} to {} columns, {} were asked for", shape_of(w2),
                        z.l * (z.s - 1) + 1, z.out(), out);
   }, "s = ceil(out / l)");
   const auto dtype = w1.scalar_type();
@@ -80,7 +90,7 @@ int64_t check_multiply(const at::Tensor& x, const at::Tensor& w1, const at::Tens
   }, "move them to one device with to()");
   if (options.bias) {
     const at::Tensor& bias = *options.bias;
-    check<ShapeError>(bias.dim() == 1 && bias.size(0) == out, [&] {
+    check<ShapeError>(bias.dim() == 1 && extent(bias, 0) == out, [&] {
       return fmt::format("monarch multiply: expected a bias [{}], got {}", out, text(bias));
     });
     check<DtypeError>(bias.scalar_type() == dtype && bias.device() == w1.device(), [&] {

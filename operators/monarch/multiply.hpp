@@ -33,9 +33,10 @@ Activation activation_from_name(const std::string& name);
 std::string activation_name(Activation activation);
 
 struct MultiplyOptions {
-  std::optional<at::Tensor> bias;       ///< [out]
+  std::optional<at::Tensor> bias = std::nullopt;  ///< [out]
   Activation activation = Activation::none;
-  std::optional<int64_t> out_features;  ///< columns of the result; default l·s, else l·(s-1) < out_features <= l·s
+  /// Columns of the result; default l·s, else l·(s-1) < out_features <= l·s.
+  std::optional<int64_t> out_features = std::nullopt;
   bool recompute = false;  ///< backward recomputes the middle vector (and the input of the activation) instead of
                            ///< keeping them
 };

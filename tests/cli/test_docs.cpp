@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "monarch/data/image_io.hpp"
+#include "monarch/data/safetensors.hpp"
 #include "scans.hpp"
 
 using namespace monarch::test;
@@ -46,6 +47,17 @@ TEST_CASE("every monarch command in README and docs runs as written") {
   fs::rename(folder / "truth/image.h5", folder / "truth.h5");
   fs::remove(folder / "scan.h5");
   fs::rename(folder / "accelerated.h5", folder / "scan.h5");
+  // The pages' BERT: two small layers under the real names.
+  std::vector<std::pair<std::string, at::Tensor>> weights = {{"embeddings.word_embeddings.weight", at::randn({40, 32})}};
+  for (const std::string layer : {"encoder.layer.0.", "encoder.layer.1."}) {
+    for (const std::string name : {"attention.self.query", "attention.self.key", "attention.self.value",
+                                   "attention.output.dense"})
+      weights.emplace_back(layer + name + ".weight", at::randn({32, 32}));
+    weights.emplace_back(layer + "intermediate.dense.weight", at::randn({128, 32}));
+    weights.emplace_back(layer + "output.dense.weight", at::randn({32, 128}));
+  }
+  monarch::data::save_safetensors(folder / "model.safetensors", weights);
+  fs::copy_file(fs::path(MONARCH_SOURCE_DIR) / "tests/golden/checkpoints/trainer.pt", folder / "trainer.pt");
   int count = 0;
   for (const auto& page : pages) {
     for (const auto& command : commands_in(page)) {

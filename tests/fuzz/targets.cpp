@@ -7,6 +7,7 @@
 #include <span>
 #include <sstream>
 
+#include "fuzz/checkpoint_seeds.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/data/cfl.hpp"
 #include "monarch/data/formats.hpp"
@@ -164,6 +165,10 @@ const std::vector<Target>& targets() {
        [] { return std::vector<std::string>{"# Dimensions\n8 6 1 2 1 1 1 1 1 1 1 1 1 1 1 1\n# Creator\nBART\n"}; }},
       {"npy", npy, npy_seeds},
       {"hdf5_file", hdf5_file, hdf5_seeds, 1500},
+      {"safetensors", safetensors, safetensors_seeds},
+      {"pickle", pickle, pickle_seeds},
+      {"torch_checkpoint", torch_checkpoint, torch_seeds},
+      {"torch_pickle", torch_pickle, pickle_seeds},
       {"acquisitions", acquisitions,
        [] { return std::vector<std::string>{std::string("\x01\x22\x00\x01\x09\x00\x02\xf2\x00\x01\x03\x00", 12)}; }},
   };

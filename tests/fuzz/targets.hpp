@@ -17,6 +17,14 @@ void npy(const uint8_t* bytes, size_t count);
 void hdf5_file(const uint8_t* bytes, size_t count);
 /// The bytes drive fields of acquisition headers, lengths and the XML of a stream that is otherwise valid.
 void acquisitions(const uint8_t* bytes, size_t count);
+/// A safetensors file: header, and every tensor when that passes.
+void safetensors(const uint8_t* bytes, size_t count);
+/// The pickle of a PyTorch checkpoint, without the archive around it.
+void pickle(const uint8_t* bytes, size_t count);
+/// A PyTorch checkpoint: archive, pickle and storages.
+void torch_checkpoint(const uint8_t* bytes, size_t count);
+/// A PyTorch checkpoint whose archive is intact and whose pickle is these bytes.
+void torch_pickle(const uint8_t* bytes, size_t count);
 
 struct Target {
   const char* name;

@@ -107,6 +107,18 @@ TEST_CASE("damaged NumPy files end in a message") {
 TEST_CASE("damaged HDF5 files end in a message") {
   run(find("hdf5_file"));
 }
+TEST_CASE("damaged safetensors files end in a message") {
+  run(find("safetensors"));
+}
+TEST_CASE("damaged pickles end in a message") {
+  run(find("pickle"));
+}
+TEST_CASE("damaged PyTorch checkpoints end in a message") {
+  run(find("torch_checkpoint"));
+}
+TEST_CASE("intact PyTorch archives around damaged pickles end in a message") {
+  run(find("torch_pickle"));
+}
 TEST_CASE("absurd readout headers end in a message") {
   run(find("acquisitions"));
 }

@@ -1,13 +1,11 @@
 #include "support/contract.hpp"
 
 #include <ATen/ATen.h>
-#include <c10/core/CPUAllocator.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <exception>
 #include <functional>
 #include <thread>
@@ -16,6 +14,7 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/rng.hpp"
 #include "monarch/core/text.hpp"
+#include "support/poison.hpp"
 #include "support/support.hpp"
 
 namespace monarch::test {
@@ -74,27 +73,6 @@ std::vector<int64_t> joined(std::vector<int64_t> front, const std::vector<int64_
   front.insert(front.end(), back.begin(), back.end());
   return front;
 }
-
-/// While it lives, every new block of CPU memory that a tensor gets is filled with one byte: 0xff makes NaN of both
-/// precisions, 0x45 a number of both.
-class Poison final : public at::Allocator {
- public:
-  explicit Poison(unsigned char byte) : byte_(byte), original_(c10::GetCPUAllocator()) {
-    c10::SetCPUAllocator(this, 255);
-  }
-  ~Poison() override { c10::SetCPUAllocator(original_, 255); }
-  at::DataPtr allocate(size_t bytes) override {
-    at::DataPtr block = original_->allocate(bytes);
-    if (bytes > 0) std::memset(block.get(), byte_, bytes);
-    return block;
-  }
-  at::DeleterFnPtr raw_deleter() const override { return original_->raw_deleter(); }
-  void copy_data(void* to, const void* from, size_t bytes) const override { std::memcpy(to, from, bytes); }
-
- private:
-  unsigned char byte_;
-  at::Allocator* original_;
-};
 
 at::Tensor dense(const Map& map) {
   const bool complex = at::isComplexType(map.from.dtype);

@@ -1,0 +1,12 @@
+# LIBZIP::LIBZIP — Debian's CMake package names programs of packages that it does not depend on.
+find_path(LIBZIP_INCLUDE_DIR zip.h)
+find_library(LIBZIP_LIBRARY zip)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(LIBZIP REQUIRED_VARS LIBZIP_LIBRARY LIBZIP_INCLUDE_DIR
+  REASON_FAILURE_MESSAGE "apt-get install libzip-dev")
+if(LIBZIP_FOUND AND NOT TARGET LIBZIP::LIBZIP)
+  add_library(LIBZIP::LIBZIP UNKNOWN IMPORTED)
+  set_target_properties(LIBZIP::LIBZIP PROPERTIES IMPORTED_LOCATION ${LIBZIP_LIBRARY}
+    INTERFACE_INCLUDE_DIRECTORIES ${LIBZIP_INCLUDE_DIR})
+endif()
+mark_as_advanced(LIBZIP_INCLUDE_DIR LIBZIP_LIBRARY)

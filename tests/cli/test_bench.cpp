@@ -1,0 +1,111 @@
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <set>
+
+#include "scans.hpp"
+
+using namespace monarch::test;
+using Catch::Matchers::Contains;
+
+namespace fs = std::filesystem;
+
+TEST_CASE("the multiply benchmark times every case and writes JSON and chart") {
+  const TemporaryFolder folder;
+  const auto run = run_monarch(folder.path(), "bench multiply --quick --json-file report.json --svg roofline.svg");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  REQUIRE_THAT(run.output, Contains("64→128") && Contains("forward and backward, 2 threads") && Contains("goals"));
+  REQUIRE_THAT(read_bytes(folder / "roofline.svg"), Contains("<svg") && Contains("large matrix product"));
+
+  const auto report = read_json(folder / "report.json");
+  REQUIRE(report["benchmark"] == "multiply");
+  for (const auto* key : {"cpu", "version", "revision", "libtorch", "command", "OMP_WAIT_POLICY"}) {
+    INFO(key);
+    REQUIRE(report["machine"].contains(key));
+  }
+  REQUIRE(report["limits"].size() == 2);
+  // 2 shapes × 2 batches × 2 block counts × 2 passes × 2 thread counts.
+  REQUIRE(report["cases"].size() == 32);
+  std::set<std::string> passes;
+  for (const auto& entry : report["cases"]) {
+    passes.insert(entry["pass"].get<std::string>());
+    REQUIRE(entry["difference_to_bmm"].get<double>() <= entry["tolerance"].get<double>());
+    for (const auto* program : {"monarch", "bmm", "dense"}) {
+      const auto& timing = entry["programs"][program];
+      REQUIRE(timing["samples"].size() == 3);
+      REQUIRE(timing["minimum_seconds"].get<double>() > 0);
+      REQUIRE(timing["seconds"].get<double>() >= timing["minimum_seconds"].get<double>());
+      REQUIRE(entry["flops_per_second"][program].get<double>() > 0);
+    }
+    REQUIRE(entry["fraction_of_ideal"].get<double>() * entry["ideal_speedup"].get<double>() ==
+            Approx(entry["speedup_over_dense"].get<double>()));
+    REQUIRE(entry["fraction_of_peak"].get<double>() > 0);
+    REQUIRE_FALSE(entry["goals"].empty());
+  }
+  REQUIRE(passes == std::set<std::string>{"forward", "training"});
+  REQUIRE(report["memory"].size() == 4);
+  REQUIRE(report["goals"].size() == 9);
+  REQUIRE(report["memory"][0]["bmm"]["kept_bytes"].get<double>() > 0);
+}
+
+TEST_CASE("every dtype of the product can be timed") {
+  const TemporaryFolder folder;
+  for (const std::string dtype : {"float64", "bfloat16", "complex64", "complex128"}) {
+    const auto run = run_monarch(folder.path(), "bench multiply --quick --threads-list 1 --json --dtype " + dtype);
+    INFO(dtype << ": " << run.errors);
+    REQUIRE(run.exit_code == 0);
+    const auto report = nlohmann::json::parse(run.output);
+    REQUIRE(report["settings"]["dtype"] == dtype);
+    REQUIRE(report["cases"].size() == 16);
+  }
+}
+
+TEST_CASE("the multiply benchmark refuses options that make no sense") {
+  const TemporaryFolder folder;
+  for (const auto* arguments :
+       {"--shapes 0", "--shapes ten", "--shapes 16:", "--nblocks 0", "--nblocks root", "--shapes 16 --nblocks 32",
+        "--shapes 17 --nblocks sqrt", "--batches 0", "--batches -3", "--threads-list 0", "--repeats 0",
+        "--passes backward", "--passes training --svg roofline.svg", "--dtype float31", "--dtype float16",
+        "--device tpu", "--no-such-option"}) {
+    const auto run = run_monarch(folder.path(), std::string("bench multiply --json-file report.json ") + arguments);
+    INFO(arguments << ": " << run.errors);
+    REQUIRE(run.exit_code == 2);
+    REQUIRE_FALSE(run.errors.empty());
+  }
+  REQUIRE_THAT(run_monarch(folder.path(), "bench multiply --dtype float31").errors, Contains("did you mean"));
+  REQUIRE(fs::is_empty(folder.path()));
+  if (!at::hasCUDA()) {
+    const auto run = run_monarch(folder.path(), "bench multiply --quick --device cuda");
+    REQUIRE(run.exit_code == 1);
+    REQUIRE_THAT(run.errors, Contains("no CUDA device"));
+  }
+}
+
+TEST_CASE("with --strict a missed goal shows in the exit code and without it does not") {
+  const TemporaryFolder folder;
+  const std::string common = "bench multiply --quick --threads-list 1 --passes forward --json-file report.json";
+  REQUIRE(run_monarch(folder.path(), common).exit_code == 0);
+  const auto strict = run_monarch(folder.path(), common + " --strict");
+  const auto report = read_json(folder / "report.json");
+  bool missed = false;
+  for (const auto& goal : report["goals"]) missed = missed || goal["met"] == false;
+  REQUIRE(strict.exit_code == (missed ? 1 : 0));
+  // Layers this small do not come near the peak of a large product.
+  REQUIRE(missed);
+}
+
+TEST_CASE("threads wait passively whatever the environment holds unless the user says otherwise") {
+  const TemporaryFolder folder;
+  const std::string command =
+      std::string(" '") + MONARCH_PROGRAM + "' bench multiply --quick --threads-list 1 --passes forward --json";
+  for (const std::string environment : {"env -u OMP_WAIT_POLICY -u _", "env -u OMP_WAIT_POLICY _=/bin/program"}) {
+    const auto run = run_command(environment + command);
+    INFO(environment << run.errors);
+    REQUIRE(run.exit_code == 0);
+    REQUIRE(nlohmann::json::parse(run.output)["machine"]["OMP_WAIT_POLICY"] == "passive");
+  }
+  const auto run = run_command("env OMP_WAIT_POLICY=active" + command);
+  REQUIRE(nlohmann::json::parse(run.output)["machine"]["OMP_WAIT_POLICY"] == "active");
+}
