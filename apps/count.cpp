@@ -43,20 +43,28 @@ double mac_difference(const Row& row) {
   return percent(static_cast<double>(row.count.macs) * 1e-9, row.paper->macs_G);
 }
 
+/// The paper's number with the decimals of its table.
+std::string printed(double value, bool decimal) {
+  return fmt::format("{:.{}f}", value, decimal ? 1 : 0);
+}
+
 void print_rows(const std::vector<Row>& rows) {
-  fmt::print("{:<12} {:<8} {:>11} {:>8} {:>8}  {:>9} {:>8} {:>8}  {:<7} {}\n", "model", "form", "parameters", "paper",
+  fmt::print("{:<12} {:<8} {:>11} {:>8} {:>8}  {:>9} {:>8} {:>8}  {:<7}  {}\n", "model", "form", "parameters", "paper",
              "diff", "MACs", "paper", "diff", "source", "note");
   for (const Row& row : rows) {
-    fmt::print("{:<12} {:<8} {:>11}", row.model->name, row.monarch ? "Monarch" : "dense",
-               millions(row.count.parameters));
-    if (!row.paper) {
-      fmt::print(" {:>8} {:>8}  {:>9} {:>8} {:>8}  {:<7} the paper has no such row\n", "-", "-", giga(row.count.macs),
-                 "-", "-", "-");
-      continue;
+    std::string parameters = "-", parameters_diff = "-", macs = "-", macs_diff = "-", source = "-",
+                note = "the paper has no such row";
+    if (row.paper) {
+      parameters = printed(row.paper->parameters_M, row.paper->source == "Table 1") + " M";
+      parameters_diff = fmt::format("{:+.1f} %", parameter_difference(row));
+      macs = printed(row.paper->macs_G, row.paper->source != "Table 2") + " G";
+      macs_diff = fmt::format("{:+.1f} %", mac_difference(row));
+      source = row.paper->source;
+      note = row.paper->note;
     }
-    fmt::print(" {:>8} {:>+6.1f} %  {:>9} {:>8} {:>+6.1f} %  {:<7} {}\n",
-               fmt::format("{:g} M", row.paper->parameters_M), parameter_difference(row), giga(row.count.macs),
-               fmt::format("{:g} G", row.paper->macs_G), mac_difference(row), row.paper->source, row.paper->note);
+    fmt::print("{:<12} {:<8} {:>11} {:>8} {:>8}  {:>9} {:>8} {:>8}  {}{}\n", row.model->name,
+               row.monarch ? "Monarch" : "dense", millions(row.count.parameters), parameters, parameters_diff,
+               giga(row.count.macs), macs, macs_diff, source, note.empty() ? "" : "  " + note);
   }
 }
 
