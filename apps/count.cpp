@@ -22,14 +22,18 @@ struct Row {
   std::optional<PaperCount> paper;
 };
 
-std::string millions(int64_t parameters) { return fmt::format("{:.2f} M", static_cast<double>(parameters) * 1e-6); }
+std::string millions(int64_t parameters) {
+  return fmt::format("{:.2f} M", static_cast<double>(parameters) * 1e-6);
+}
 
 std::string giga(int64_t macs) {
   const double g = static_cast<double>(macs) * 1e-9;
   return fmt::format("{:.{}f} G", g, g < 100 ? 2 : 1);
 }
 
-double percent(double ours, double paper) { return 100 * (ours / paper - 1); }
+double percent(double ours, double paper) {
+  return 100 * (ours / paper - 1);
+}
 
 double parameter_difference(const Row& row) {
   return percent(static_cast<double>(row.count.parameters) * 1e-6, row.paper->parameters_M);
@@ -39,34 +43,46 @@ double mac_difference(const Row& row) {
   return percent(static_cast<double>(row.count.macs) * 1e-9, row.paper->macs_G);
 }
 
+/// The paper's number with the decimals of its table.
+std::string printed(double value, bool decimal) {
+  return fmt::format("{:.{}f}", value, decimal ? 1 : 0);
+}
+
 void print_rows(const std::vector<Row>& rows) {
-  fmt::print("{:<12} {:<8} {:>11} {:>8} {:>8}  {:>9} {:>8} {:>8}  {:<7} {}\n", "model", "form", "parameters", "paper",
+  fmt::print("{:<12} {:<8} {:>11} {:>8} {:>8}  {:>9} {:>8} {:>8}  {:<7}  {}\n", "model", "form", "parameters", "paper",
              "diff", "MACs", "paper", "diff", "source", "note");
   for (const Row& row : rows) {
-    fmt::print("{:<12} {:<8} {:>11}", row.model->name, row.monarch ? "Monarch" : "dense",
-               millions(row.count.parameters));
-    if (!row.paper) {
-      fmt::print(" {:>8} {:>8}  {:>9} {:>8} {:>8}  {:<7} the paper has no such row\n", "-", "-", giga(row.count.macs),
-                 "-", "-", "-");
-      continue;
+    std::string parameters = "-", parameters_diff = "-", macs = "-", macs_diff = "-", source = "-",
+                note = "the paper has no such row";
+    if (row.paper) {
+      parameters = printed(row.paper->parameters_M, row.paper->source == "Table 1") + " M";
+      parameters_diff = fmt::format("{:+.1f} %", parameter_difference(row));
+      macs = printed(row.paper->macs_G, row.paper->source != "Table 2") + " G";
+      macs_diff = fmt::format("{:+.1f} %", mac_difference(row));
+      source = row.paper->source;
+      note = row.paper->note;
     }
-    fmt::print(" {:>8} {:>+6.1f} %  {:>9} {:>8} {:>+6.1f} %  {:<7} {}\n", fmt::format("{:g} M", row.paper->parameters_M),
-               parameter_difference(row), giga(row.count.macs), fmt::format("{:g} G", row.paper->macs_G),
-               mac_difference(row), row.paper->source, row.paper->note);
+    fmt::print("{:<12} {:<8} {:>11} {:>8} {:>8}  {:>9} {:>8} {:>8}  {}{}\n", row.model->name,
+               row.monarch ? "Monarch" : "dense", millions(row.count.parameters), parameters, parameters_diff,
+               giga(row.count.macs), macs, macs_diff, source, note.empty() ? "" : "  " + note);
   }
 }
 
 void print_layers(const Row& row) {
   fmt::print("\n{}, {}\n", row.model->title, row.monarch ? "Monarch" : "dense");
-  fmt::print("  {:<40} {:>6} {:>14} {:<8} {:>11} {:>9}\n", "layer", "copies", "in -> out", "weight", "parameters", "MACs");
+  fmt::print("  {:<40} {:>6} {:>14} {:<8} {:>11} {:>9}\n", "layer", "copies", "in -> out", "weight", "parameters",
+             "MACs");
   for (const LayerCount& c : row.count.layers) {
     const Layer& layer = *c.layer;
     const std::string shape =
-        layer.in == 0 ? ""
-                      : fmt::format("{}{} -> {}", layer.parts > 1 ? fmt::format("{} x ", layer.parts) : "", layer.in,
-                                    layer.out);
+        layer.in == 0
+            ? ""
+            : fmt::format("{}{} -> {}", layer.parts > 1 ? fmt::format("{} x ", layer.parts) : "", layer.in, layer.out);
     fmt::print("  {:<40} {:>6} {:>14} {:<8} {:>11} {:>9}\n", layer.name, layer.copies, shape,
-               layer.in == 0 ? "" : c.monarch ? "Monarch" : "dense", millions(c.parameters), giga(c.macs));
+               layer.in == 0 ? ""
+               : c.monarch   ? "Monarch"
+                             : "dense",
+               millions(c.parameters), giga(c.macs));
   }
 }
 

@@ -98,10 +98,14 @@ Model bert(const std::string& name, const std::string& title, int64_t depth, int
 bool is_monarch(const Layer& layer, Choice choice) {
   if (layer.in == 0) return false;
   switch (layer.role) {
-    case Role::mlp: return true;
-    case Role::attention_projection: return choice != Choice::mlp_only;
-    case Role::token_mlp: return choice == Choice::all;
-    default: return false;
+    case Role::mlp:
+      return true;
+    case Role::attention_projection:
+      return choice != Choice::mlp_only;
+    case Role::token_mlp:
+      return choice == Choice::all;
+    default:
+      return false;
   }
 }
 
@@ -112,8 +116,8 @@ Count count(const Model& model, const MonarchForm* form) {
     const bool packed = c.monarch && form->packed_qkv;
     const int64_t matrices = packed ? 1 : layer.parts, out = packed ? layer.out * layer.parts : layer.out;
     const int64_t weights =
-        matrices * (c.monarch ? operators::monarch_layer_sizes(layer.in, out, form->nblocks).parameters()
-                              : layer.in * out);
+        matrices *
+        (c.monarch ? operators::monarch_layer_sizes(layer.in, out, form->nblocks).parameters() : layer.in * out);
     const int64_t biases = layer.bias ? layer.parts * layer.out : 0;
     c.parameters = layer.copies * (weights + biases + layer.other_parameters);
     c.macs = layer.copies * (weights * layer.rows + layer.other_macs);
@@ -127,8 +131,8 @@ Count count(const Model& model, const MonarchForm* form) {
 }  // namespace
 
 std::string role_name(Role role) {
-  static const std::array<const char*, 8> names = {"embedding", "stem",      "attention projection", "attention",
-                                                   "mlp",       "token mlp", "norm",                 "head"};
+  static const std::array<const char*, 8> names = {
+      "embedding", "stem", "attention projection", "attention", "mlp", "token mlp", "norm", "head"};
   return names.at(static_cast<size_t>(role));
 }
 
@@ -161,7 +165,11 @@ Choice choice_from_name(const std::string& name) {
   fail<ConfigError>(fmt::format("unknown choice of layers '{}'; expected paper, mlp-only or all", name));
 }
 
-Count count_dense(const Model& model) { return count(model, nullptr); }
-Count count_monarch(const Model& model, const MonarchForm& form) { return count(model, &form); }
+Count count_dense(const Model& model) {
+  return count(model, nullptr);
+}
+Count count_monarch(const Model& model, const MonarchForm& form) {
+  return count(model, &form);
+}
 
 }  // namespace monarch::experiments

@@ -11,15 +11,15 @@ namespace monarch::experiments {
 enum class Role { embedding, stem, attention_projection, attention, mlp, token_mlp, norm, head };
 std::string role_name(Role role);
 
-/// One kind of layer of a model. A linear layer is `parts` matrices out × in with a bias each, applied to `rows` vectors
-/// of every sample; other layers state their parameters and multiplications.
+/// One kind of layer of a model. A linear layer is `parts` matrices out × in with a bias each, applied to `rows`
+/// vectors of every sample; other layers state their parameters and multiplications.
 struct Layer {
   std::string name;
   Role role = Role::norm;
-  int64_t copies = 1;            ///< how often the layer stands in the model
-  int64_t in = 0, out = 0;       ///< 0: not a linear layer
+  int64_t copies = 1;       ///< how often the layer stands in the model
+  int64_t in = 0, out = 0;  ///< 0: not a linear layer
   int64_t rows = 0;
-  int64_t parts = 1;             ///< 3 for query, key and value
+  int64_t parts = 1;  ///< 3 for query, key and value
   bool bias = true;
   int64_t other_parameters = 0;  ///< per copy
   int64_t other_macs = 0;        ///< per copy and sample
@@ -37,8 +37,9 @@ const std::vector<Model>& models();
 /// Throws ConfigError naming the closest one.
 const Model& model_named(const std::string& name);
 
-/// Which layers are Monarch. paper: Mixer the channel MLP, the others q, k, v, o and the MLP; mlp_only: the MLP (Mixer: the
-/// channel MLP); all: every linear layer of the blocks (Mixer: the token MLP, too). Stem, embeddings and heads stay dense.
+/// Which layers are Monarch. paper: Mixer the channel MLP, the others q, k, v, o and the MLP; mlp_only: the MLP (Mixer:
+/// the channel MLP); all: every linear layer of the blocks (Mixer: the token MLP, too). Stem, embeddings and heads stay
+/// dense.
 enum class Choice { paper, mlp_only, all };
 /// "paper", "mlp-only", "all"; throws ConfigError.
 Choice choice_from_name(const std::string& name);

@@ -15,7 +15,7 @@ const std::vector<PaperCount>& paper_counts() {
       {"vit-s16", false, 48.8, 9.9, "Table 1", ""},
       {"vit-s16", true, 19.6, 3.9, "Table 1", "paper between ours and packed q, k, v (18.1 M, 3.8 G)"},
       {"vit-b16", false, 86.6, 17.6, "Table 1", ""},
-      {"vit-b16", true, 33.0, 5.9, "Table 1", "paper's MACs fit no choice of layers; its parameters do"},
+      {"vit-b16", true, 33.0, 5.9, "Table 1", "paper's MACs fit no choice of layers; unexplained"},
       {"gpt2-small", false, 124, 106, "Table 2", ""},
       {"gpt2-small", true, 72, 51, "Table 2", "paper 1.8 % fewer MACs; unexplained"},
       {"gpt2-medium", false, 355, 361, "Table 2", ""},

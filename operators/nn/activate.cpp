@@ -12,10 +12,14 @@ at::Tensor activate(const at::Tensor& y, Activation activation) {
     return fmt::format("activation {} is not defined for complex numbers", activation_name(activation));
   });
   switch (activation) {
-    case Activation::gelu: return at::gelu(y);
-    case Activation::gelu_tanh: return at::gelu(y, "tanh");
-    case Activation::relu: return at::relu(y);
-    case Activation::none: break;
+    case Activation::gelu:
+      return at::gelu(y);
+    case Activation::gelu_tanh:
+      return at::gelu(y, "tanh");
+    case Activation::relu:
+      return at::relu(y);
+    case Activation::none:
+      break;
   }
   return y;
 }

@@ -67,10 +67,12 @@ void collect(Module& parent, const std::string& prefix, std::vector<Place>& plac
                         [layer](const Content& content, Activation) { layer->replace(content); }});
     } else if (const auto content = linear_content(child)) {
       Place place{name, child.get(), *content, Activation::none, {}};
-      if (const auto* monarch = std::get_if<MonarchLinear>(&*content)) place.activation = (*monarch)->options.activation;
+      if (const auto* monarch = std::get_if<MonarchLinear>(&*content))
+        place.activation = (*monarch)->options.activation;
       const bool in_step = sequence && i < sequence->size() && sequence->ptr(i) == child;
       if (in_step) {
-        place.exchange = [sequence, i, key, training = child->is_training()](const Content& with, Activation activation) {
+        place.exchange = [sequence, i, key, training = child->is_training()](const Content& with,
+                                                                             Activation activation) {
           auto& slot = *(sequence->begin() + static_cast<std::ptrdiff_t>(i));
           slot = element(with, activation, training);
           sequence->replace_module(key, slot.ptr());
@@ -131,8 +133,8 @@ ConversionReport convert(Module& root, const std::string& pattern, const std::fu
     if (!std::regex_match(place.name, expression)) continue;
     matched = true;
     if (!place.exchange) {
-      report.kept.emplace_back(place.name,
-                               "held as a typed member, which only its own class can exchange; hold a LinearLayer there");
+      report.kept.emplace_back(
+          place.name, "held as a typed member, which only its own class can exchange; hold a LinearLayer there");
       continue;
     }
     const bool first = !done.contains(place.module);
@@ -142,8 +144,8 @@ ConversionReport convert(Module& root, const std::string& pattern, const std::fu
       report.kept.emplace_back(place.name, outcome.reason);
       continue;
     }
-    LayerChange entry{place.name, kind(place.content), kind(*outcome.content), 0, 0, parameters(place.content),
-                      parameters(*outcome.content), outcome.relative_error};
+    LayerChange entry{place.name, kind(place.content),       kind(*outcome.content),       0,
+                      0,          parameters(place.content), parameters(*outcome.content), outcome.relative_error};
     const at::Tensor weight = std::visit([](const auto& layer) { return layer->parameters().front(); }, place.content);
     if (const auto* monarch = std::get_if<MonarchLinear>(&place.content)) {
       entry.in = (*monarch)->options.in;

@@ -18,7 +18,7 @@ struct LayerChange {
   std::string before, after;  ///< "dense", "Monarch", "adapter"
   int64_t in = 0, out = 0;
   int64_t parameters_before = 0, parameters_after = 0;  ///< bias included
-  double relative_error = 0;  ///< of a projection, ||W - M||/||W||; NaN otherwise
+  double relative_error = 0;                            ///< of a projection, ||W - M||/||W||; NaN otherwise
 };
 
 struct ConversionReport {
@@ -35,14 +35,14 @@ struct ConvertOptions {
   bool project = true;  ///< the nearest Monarch matrix to the dense weight; false: freshly initialised
 };
 
-// All three walk the module tree and change the layers whose dotted name matches `pattern` as a whole (ECMAScript regular
-// expression; ".*mlp.*" for a part). What can be changed is what forward() really calls:
+// All three walk the module tree and change the layers whose dotted name matches `pattern` as a whole (ECMAScript
+// regular expression; ".*mlp.*" for a part). What can be changed is what forward() really calls:
 //   * every LinearLayer, wherever it is held (its content is exchanged), and
 //   * torch::nn::Linear, MonarchLinear and MonarchAdapter that are elements of a torch::nn::Sequential.
 // A layer that a module holds as a typed member cannot be exchanged from outside in C++; it is reported in `kept`.
-// A layer shared by several parents stays shared. Training mode, dtype, device and requires_grad carry over. Parameters are
-// new tensors: make the optimiser afterwards.
-// Throws ConfigError for an invalid pattern, and for one that matches no linear layer.
+// A layer shared by several parents stays shared. Training mode, dtype, device and requires_grad carry over. Parameters
+// are new tensors: make the optimiser afterwards. Throws ConfigError for an invalid pattern, and for one that matches
+// no linear layer.
 
 /// Dense layers become Monarch.
 ConversionReport to_monarch(torch::nn::Module& root, const std::string& pattern, const ConvertOptions& options = {});

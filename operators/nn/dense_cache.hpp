@@ -18,12 +18,12 @@ enum class InferencePath { automatic, monarch, dense };
 /// Chooses between the structured product and a dense weight in inference, and keeps that weight.
 ///
 /// A batch class is a power of two of rows, with the element type and the number of threads. The first product of a
-/// class times both ways (one unmeasured run, then five of each by turns, the fastest counts); dense must be 5 % faster,
-/// because it costs memory. The decision is logged once at level info and holds until the object dies; the weight is
-/// built when first needed, rebuilt when one of its sources was changed, and dropped by forget().
-/// Sources are compared by storage and PyTorch's version counter, which writes through Tensor::data() bypass: call
-/// forget() after those. Tensors made in inference mode have no counter and are never cached. Thread-safe.
-/// A copy starts with the settings and nothing else.
+/// class times both ways (one unmeasured run, then five of each by turns, the fastest counts); dense must be 5 %
+/// faster, because it costs memory. The decision is logged once at level info and holds until the object dies; the
+/// weight is built when first needed, rebuilt when one of its sources was changed, and dropped by forget(). Sources are
+/// compared by storage and PyTorch's version counter, which writes through Tensor::data() bypass: call forget() after
+/// those. Tensors made in inference mode have no counter and are never cached. Thread-safe. A copy starts with the
+/// settings and nothing else.
 class DenseCache {
  public:
   /// Runs the work once and returns the seconds it took.
@@ -56,7 +56,7 @@ class DenseCache {
   bool holds_weight() const;
 
  private:
-  using BatchClass = std::tuple<int, int, int8_t>;   ///< log2 of rows, threads, element type
+  using BatchClass = std::tuple<int, int, int8_t>;         ///< log2 of rows, threads, element type
   using State = std::tuple<const void*, int64_t, int8_t>;  ///< storage, version, element type
 
   at::Tensor cached(const std::vector<at::Tensor>& sources, const std::function<at::Tensor()>& build);

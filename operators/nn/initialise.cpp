@@ -52,7 +52,9 @@ MonarchInit monarch_init_from_name(const std::string& name) {
                     near.empty() ? "" : fmt::format("did you mean {}?", near));
 }
 
-std::string monarch_init_name(MonarchInit init) { return init_names.at(static_cast<size_t>(init)); }
+std::string monarch_init_name(MonarchInit init) {
+  return init_names.at(static_cast<size_t>(init));
+}
 
 void initialise_factors(const at::Tensor& w1, const at::Tensor& w2, int64_t in, MonarchInit init) {
   const c10::NoGradGuard no_gradient;
@@ -62,7 +64,9 @@ void initialise_factors(const at::Tensor& w1, const at::Tensor& w2, int64_t in, 
       fill(w1, 1 / std::sqrt(3.0 * static_cast<double>(z.p)), false);
       fill(w2, 1 / std::sqrt(3.0 * static_cast<double>(z.r)), false);
       break;
-    case MonarchInit::dense_matching: match_dense(w1, w2, z, in); break;
+    case MonarchInit::dense_matching:
+      match_dense(w1, w2, z, in);
+      break;
     case MonarchInit::mup:
       fill(w1, mup_deviation(z.p, z.q), true);
       fill(w2, mup_deviation(z.r, z.s), true);

@@ -45,8 +45,8 @@ struct FactorMultipliers {
 };
 
 /// mup: (in / fan_in of the block) / (number of factors), so that feature updates are as large as a dense layer's;
-/// times base_in / in where `base_in` (columns of the narrow model whose learning rate was tuned) is not 0. nblocks = 4,
-/// square: 2 and 2. Other inits: 1.
+/// times base_in / in where `base_in` (columns of the narrow model whose learning rate was tuned) is not 0. nblocks =
+/// 4, square: 2 and 2. Other inits: 1.
 FactorMultipliers learning_rate_multipliers(const MonarchSizes& sizes, int64_t in, MonarchInit init,
                                             int64_t base_in = 0);
 

@@ -23,11 +23,16 @@ struct Extents {
 };
 
 Extents extents(const Content& content) {
-  return std::visit(
-      Overload{[](const torch::nn::Linear& l) { return Extents{l->weight.size(1), l->weight.size(0)}; },
-               [](const MonarchLinear& l) { return Extents{l->options.in, l->options.out}; },
-               [](const MonarchAdapter& l) { return Extents{l->weight.size(1), l->weight.size(0)}; }},
-      content);
+  return std::visit(Overload{[](const torch::nn::Linear& l) {
+                               return Extents{l->weight.size(1), l->weight.size(0)};
+                             },
+                             [](const MonarchLinear& l) {
+                               return Extents{l->options.in, l->options.out};
+                             },
+                             [](const MonarchAdapter& l) {
+                               return Extents{l->weight.size(1), l->weight.size(0)};
+                             }},
+                    content);
 }
 
 }  // namespace
@@ -84,13 +89,17 @@ at::Tensor LinearLayerImpl::forward(const at::Tensor& x) {
   return activate(y, activation_);
 }
 
-int64_t LinearLayerImpl::in() const { return extents(content_).in; }
-int64_t LinearLayerImpl::out() const { return extents(content_).out; }
+int64_t LinearLayerImpl::in() const {
+  return extents(content_).in;
+}
+int64_t LinearLayerImpl::out() const {
+  return extents(content_).out;
+}
 
 at::Tensor LinearLayerImpl::densify() const {
-  return std::visit(Overload{[](const torch::nn::Linear& l) { return l->weight; },
-                             [](const auto& l) { return l->densify(); }},
-                    content_);
+  return std::visit(
+      Overload{[](const torch::nn::Linear& l) { return l->weight; }, [](const auto& l) { return l->densify(); }},
+      content_);
 }
 
 void LinearLayerImpl::train(bool on) {

@@ -71,7 +71,8 @@ at::Tensor MonarchAdapterImpl::forward(const at::Tensor& x) {
     const at::Tensor sum = merged_weight_.weight({weight, blkdiag1, blkdiag2}, [this] { return densify(); });
     return at::linear(x, sum, bias);
   }
-  return at::linear(x, weight, bias) + monarch_multiply(x, blkdiag1, blkdiag2, {.bias = {}, .out_features = weight.size(0)});
+  return at::linear(x, weight, bias) +
+         monarch_multiply(x, blkdiag1, blkdiag2, {.bias = {}, .out_features = weight.size(0)});
 }
 
 void MonarchAdapterImpl::merge() {

@@ -17,8 +17,8 @@ struct MonarchAdapterOptions {
 };
 
 /// y = (W + M) x + bias with W [out, in] and bias frozen and M a Monarch matrix that learns: `blkdiag1` [nblocks, rank,
-/// ceil(in/nblocks)] and `blkdiag2` [nblocks, ceil(out/nblocks), rank], rank·(in + out) weights, as many as LoRA of that
-/// rank, while the rank of M reaches nblocks·rank.
+/// ceil(in/nblocks)] and `blkdiag2` [nblocks, ceil(out/nblocks), rank], rank·(in + out) weights, as many as LoRA of
+/// that rank, while the rank of M reaches nblocks·rank.
 ///
 /// The start equals the dense layer: blkdiag2 = 0 and blkdiag1 U(±1/sqrt(fan_in)); with `principal`, M is the nearest
 /// Monarch matrix to W and the frozen weight is W - M.

@@ -28,7 +28,9 @@ at::Tensor normalised(const at::Tensor& w, const at::Tensor& gain) {
   return w * (gain / excess(w).clamp_min(1).sqrt());
 }
 
-bool wants_gradient(const at::Tensor& t) { return t.defined() && t.requires_grad(); }
+bool wants_gradient(const at::Tensor& t) {
+  return t.defined() && t.requires_grad();
+}
 
 }  // namespace
 
@@ -114,8 +116,8 @@ at::Tensor MonarchLinearImpl::forward(const at::Tensor& x) {
     return activate(at::linear(x, weight, bias), options.activation);
   }
   check<ShapeError>(x.defined() && x.dim() >= 1 && x.size(-1) == options.in, [&] {
-    return fmt::format("{}: expected [..., {}], got {}", monarch_layer_text(sizes_, options.in, options.out), options.in,
-                       x.defined() ? shape_text(x.sizes()) : "an undefined tensor");
+    return fmt::format("{}: expected [..., {}], got {}", monarch_layer_text(sizes_, options.in, options.out),
+                       options.in, x.defined() ? shape_text(x.sizes()) : "an undefined tensor");
   });
   const MonarchFactors w = factors();
   return monarch_multiply(x, w.w1, w.w2,

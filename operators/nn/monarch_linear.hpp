@@ -17,7 +17,7 @@ namespace monarch::operators {
 
 struct MonarchLinearOptions {
   int64_t in = 0, out = 0;
-  int64_t nblocks = 4;  ///< blocks of each factor; monarch_layer_sizes gives the rest
+  int64_t nblocks = 4;                               ///< blocks of each factor; monarch_layer_sizes gives the rest
   std::optional<MonarchSizes> sizes = std::nullopt;  ///< instead of nblocks: any k, l and ranks that fit in -> out
   bool bias = true;
   Activation activation = Activation::none;  ///< fused into the product
@@ -31,9 +31,9 @@ struct MonarchLinearOptions {
 };
 
 /// y = act(M x + bias) over the last axis, M = P2 blockdiag(blkdiag2) P1 blockdiag(blkdiag1): a drop-in for
-/// torch::nn::Linear. Parameters carry the names of the paper's code: `blkdiag1` [k, q, p], `blkdiag2` [l, s, r], `bias`
-/// [out]; weight_norm adds the scalars `gain1`, `gain2`. Extents that the blocks do not divide are padded.
-/// In eval mode and where no gradient is asked for, few rows go through a cached dense weight where that was measured to
+/// torch::nn::Linear. Parameters carry the names of the paper's code: `blkdiag1` [k, q, p], `blkdiag2` [l, s, r],
+/// `bias` [out]; weight_norm adds the scalars `gain1`, `gain2`. Extents that the blocks do not divide are padded. In
+/// eval mode and where no gradient is asked for, few rows go through a cached dense weight where that was measured to
 /// be faster (DenseCache); the result is the same to rounding. Training never does.
 /// Throws ShapeError for sizes that do not fit, ConfigError for an activation on complex numbers.
 /// Cost: macs() multiplications per row.
@@ -46,8 +46,8 @@ class MonarchLinearImpl : public torch::nn::Cloneable<MonarchLinearImpl> {
   at::Tensor forward(const at::Tensor& x);
 
   /// The nearest layer to x -> weight x + bias in the Frobenius norm (monarch_project). weight [out, in], real or
-  /// complex; bias [out] or undefined. in, out, bias, dtype and device of the options are taken from the weight; init is
-  /// not used. The relative error ||W - M||/||W|| goes to `error` where given.
+  /// complex; bias [out] or undefined. in, out, bias, dtype and device of the options are taken from the weight; init
+  /// is not used. The relative error ||W - M||/||W|| goes to `error` where given.
   static std::shared_ptr<MonarchLinearImpl> from_dense(const at::Tensor& weight, const at::Tensor& bias = {},
                                                        MonarchLinearOptions options = {}, double* error = nullptr);
 

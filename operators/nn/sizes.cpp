@@ -20,16 +20,12 @@ MonarchSizes monarch_layer_sizes(int64_t in, int64_t out, int64_t nblocks) {
 }
 
 void check_layer_sizes(const MonarchSizes& z, int64_t in, int64_t out) {
-  const auto text = [&] {
-    return fmt::format("w1 [{}, {}, {}], w2 [{}, {}, {}]", z.k, z.q, z.p, z.l, z.s, z.r);
-  };
+  const auto text = [&] { return fmt::format("w1 [{}, {}, {}], w2 [{}, {}, {}]", z.k, z.q, z.p, z.l, z.s, z.r); };
   check<ShapeError>(std::min({z.k, z.q, z.p, z.l, z.s, z.r}) >= 1,
                     [&] { return fmt::format("Monarch layer: an extent below 1 in {}", text()); });
   check<ShapeError>(
       z.l * z.r == z.k * z.q,
-      [&] {
-        return fmt::format("Monarch layer: {} do not meet: k*q = {}, l*r = {}", text(), z.k * z.q, z.l * z.r);
-      },
+      [&] { return fmt::format("Monarch layer: {} do not meet: k*q = {}, l*r = {}", text(), z.k * z.q, z.l * z.r); },
       "choose sizes with l*r = k*q");
   check<ShapeError>(
       z.k * (z.p - 1) < in && in <= z.in(),

@@ -16,17 +16,20 @@ bool prints_as(double value, double printed, int decimals) {
   return std::abs(value - printed) <= 0.5 * std::pow(10.0, -decimals) * (1 + 1e-9);
 }
 
-double millions(const Count& count) { return static_cast<double>(count.parameters) * 1e-6; }
-double giga(const Count& count) { return static_cast<double>(count.macs) * 1e-9; }
+double millions(const Count& count) {
+  return static_cast<double>(count.parameters) * 1e-6;
+}
+double giga(const Count& count) {
+  return static_cast<double>(count.macs) * 1e-9;
+}
 
 }  // namespace
 
 TEST_CASE("counts: the dense models have the parameters of their published forms, to the last one") {
   // timm mixer_s16_224 and mixer_b16_224, vit_base_patch16_224; Hugging Face gpt2, gpt2-medium, bert-*-uncased.
-  const std::map<std::string, int64_t> known = {{"mixer-s16", 18528264},  {"mixer-b16", 59880472},
-                                                {"vit-b16", 86567656},    {"gpt2-small", 124439808},
-                                                {"gpt2-medium", 354823168}, {"bert-base", 109482240},
-                                                {"bert-large", 335141888}};
+  const std::map<std::string, int64_t> known = {
+      {"mixer-s16", 18528264},    {"mixer-b16", 59880472},  {"vit-b16", 86567656},    {"gpt2-small", 124439808},
+      {"gpt2-medium", 354823168}, {"bert-base", 109482240}, {"bert-large", 335141888}};
   for (const auto& [name, parameters] : known) {
     INFO(name);
     REQUIRE(count_dense(model_named(name)).parameters == parameters);
@@ -45,16 +48,26 @@ TEST_CASE("counts: dense, MLP-only and paper forms equal independent arithmetic 
   const MonarchForm paper{}, mlp{.choice = Choice::mlp_only}, all{.choice = Choice::all};
   const MonarchForm packed{.packed_qkv = true};
   const std::vector<Expected> table = {
-      {"mixer-s16", 18.53, 3.78, 2, 2, paper, 6.99, 1.52, 2, 2},   {"mixer-s16", 18.53, 3.78, 2, 2, mlp, 6.99, 1.52, 2, 2},
-      {"mixer-s16", 18.53, 3.78, 2, 2, all, 6.55, 1.29, 2, 2},     {"mixer-b16", 59.88, 12.60, 2, 2, paper, 20.95, 4.97, 2, 2},
-      {"mixer-b16", 59.88, 12.60, 2, 2, all, 19.83, 4.11, 2, 2},   {"vit-s16", 48.75, 9.89, 2, 2, mlp, 29.88, 6.17, 2, 2},
-      {"vit-s16", 48.75, 9.89, 2, 2, paper, 20.44, 4.31, 2, 2},    {"vit-s16", 48.75, 9.89, 2, 2, packed, 18.08, 3.85, 2, 2},
-      {"vit-b16", 86.57, 17.56, 2, 2, mlp, 47.64, 9.89, 2, 2},     {"vit-b16", 86.57, 17.56, 2, 2, paper, 33.48, 7.11, 2, 2},
-      {"gpt2-small", 124.44, 106.3, 2, 1, mlp, 85.51, 66.4, 2, 1}, {"gpt2-small", 124.44, 106.3, 2, 1, paper, 71.36, 51.9, 2, 1},
-      {"gpt2-small", 124.44, 106.3, 2, 1, packed, 67.8, 48.3, 1, 1}, {"gpt2-medium", 354.82, 360.8, 2, 1, mlp, 216.4, 219.0, 1, 1},
-      {"gpt2-medium", 354.82, 360.8, 2, 1, paper, 166.1, 167.5, 1, 1}, {"gpt2-medium", 354.82, 360.8, 2, 1, packed, 153.5, 154.6, 1, 1},
-      {"bert-base", 109.48, 11.17, 2, 2, mlp, 70.55, 6.19, 2, 2},  {"bert-base", 109.48, 11.17, 2, 2, paper, 56.40, 4.38, 2, 2},
-      {"bert-large", 335.14, 39.46, 2, 2, mlp, 196.7, 21.7, 1, 1}, {"bert-large", 335.14, 39.46, 2, 2, paper, 146.4, 15.3, 1, 1},
+      {"mixer-s16", 18.53, 3.78, 2, 2, paper, 6.99, 1.52, 2, 2},
+      {"mixer-s16", 18.53, 3.78, 2, 2, mlp, 6.99, 1.52, 2, 2},
+      {"mixer-s16", 18.53, 3.78, 2, 2, all, 6.55, 1.29, 2, 2},
+      {"mixer-b16", 59.88, 12.60, 2, 2, paper, 20.95, 4.97, 2, 2},
+      {"mixer-b16", 59.88, 12.60, 2, 2, all, 19.83, 4.11, 2, 2},
+      {"vit-s16", 48.75, 9.89, 2, 2, mlp, 29.88, 6.17, 2, 2},
+      {"vit-s16", 48.75, 9.89, 2, 2, paper, 20.44, 4.31, 2, 2},
+      {"vit-s16", 48.75, 9.89, 2, 2, packed, 18.08, 3.85, 2, 2},
+      {"vit-b16", 86.57, 17.56, 2, 2, mlp, 47.64, 9.89, 2, 2},
+      {"vit-b16", 86.57, 17.56, 2, 2, paper, 33.48, 7.11, 2, 2},
+      {"gpt2-small", 124.44, 106.3, 2, 1, mlp, 85.51, 66.4, 2, 1},
+      {"gpt2-small", 124.44, 106.3, 2, 1, paper, 71.36, 51.9, 2, 1},
+      {"gpt2-small", 124.44, 106.3, 2, 1, packed, 67.8, 48.3, 1, 1},
+      {"gpt2-medium", 354.82, 360.8, 2, 1, mlp, 216.4, 219.0, 1, 1},
+      {"gpt2-medium", 354.82, 360.8, 2, 1, paper, 166.1, 167.5, 1, 1},
+      {"gpt2-medium", 354.82, 360.8, 2, 1, packed, 153.5, 154.6, 1, 1},
+      {"bert-base", 109.48, 11.17, 2, 2, mlp, 70.55, 6.19, 2, 2},
+      {"bert-base", 109.48, 11.17, 2, 2, paper, 56.40, 4.38, 2, 2},
+      {"bert-large", 335.14, 39.46, 2, 2, mlp, 196.7, 21.7, 1, 1},
+      {"bert-large", 335.14, 39.46, 2, 2, paper, 146.4, 15.3, 1, 1},
   };
   for (const auto& row : table) {
     const Model& model = model_named(row.model);
@@ -80,8 +93,8 @@ TEST_CASE("counts: a row of the paper has a note exactly where our layers do not
     };
     const bool whole = row.macs_G > 50;  // Table 2 prints whole numbers, the others one decimal
     const bool whole_M = row.parameters_M == std::round(row.parameters_M) && row.source != "Table 1";
-    const bool same = agrees(millions(count), row.parameters_M, whole_M ? 0 : 1) &&
-                      agrees(giga(count), row.macs_G, whole ? 0 : 1);
+    const bool same =
+        agrees(millions(count), row.parameters_M, whole_M ? 0 : 1) && agrees(giga(count), row.macs_G, whole ? 0 : 1);
     INFO(row.model << (row.monarch ? " Monarch" : " dense") << ": " << millions(count) << " M " << giga(count) << " G");
     REQUIRE(row.note.empty() == same);
   }

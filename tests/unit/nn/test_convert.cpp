@@ -25,8 +25,8 @@ struct BlockImpl : torch::nn::Cloneable<BlockImpl> {
   void reset() override {
     fc1 = register_module("fc1", make({.in = 12, .out = 24, .activation = Activation::gelu}));
     fc2 = register_module("fc2", make({.in = 24, .out = 12, .bias = false}));
-    tail = register_module("tail", torch::nn::Sequential(torch::nn::Linear(12, 12), torch::nn::ReLU(),
-                                                         torch::nn::Linear(12, 8)));
+    tail = register_module(
+        "tail", torch::nn::Sequential(torch::nn::Linear(12, 12), torch::nn::ReLU(), torch::nn::Linear(12, 8)));
     typed = register_module("typed", torch::nn::Linear(8, 8));
   }
   at::Tensor forward(const at::Tensor& x) { return typed->forward(tail->forward(fc2->forward(fc1->forward(x)))); }
@@ -138,8 +138,8 @@ TEST_CASE("convert: mode, type and requires_grad carry over") {
 
 TEST_CASE("convert: a layer with an activation of its own keeps it in a Sequential") {
   at::manual_seed(34);
-  torch::nn::Sequential model(
-      MonarchLinear(MonarchLinearOptions{.in = 8, .out = 8, .activation = Activation::gelu}), torch::nn::Linear(8, 8));
+  torch::nn::Sequential model(MonarchLinear(MonarchLinearOptions{.in = 8, .out = 8, .activation = Activation::gelu}),
+                              torch::nn::Linear(8, 8));
   const at::Tensor x = at::randn({3, 8}), before = model->forward(x);
   to_dense(*model, "0");
   REQUIRE(relative_error(model->forward(x), before) <= tolerance(at::kFloat, 64));
@@ -193,7 +193,8 @@ TEST_CASE("linear layer: dense against Monarch is one factory, with the paramete
   REQUIRE(keys(*dense)[0] == "fc1.weight");
   REQUIRE_FALSE(monarch->named_parameters().contains("fc2.bias"));
   const at::Tensor x = at::randn({2, 12});
-  const at::Tensor expected = at::gelu(at::linear(x, monarch->fc1->densify(), monarch->fc1->named_parameters()["bias"]));
+  const at::Tensor expected =
+      at::gelu(at::linear(x, monarch->fc1->densify(), monarch->fc1->named_parameters()["bias"]));
   REQUIRE(relative_error(monarch->fc1->forward(x), expected) <= tolerance(at::kFloat, 64));
 }
 

@@ -19,8 +19,9 @@ struct Extents {
   int64_t in, out, nblocks;
 };
 
-/// Divisible and not, square and rectangular, padding of a column, of rows, and of whole blocks (5 columns in 4 blocks).
-const std::vector<Extents> extents = {{64, 64, 4}, {96, 32, 4}, {32, 96, 2},  {50, 70, 4},
+/// Divisible and not, square and rectangular, padding of a column, of rows, and of whole blocks (5 columns in 4
+/// blocks).
+const std::vector<Extents> extents = {{64, 64, 4}, {96, 32, 4}, {32, 96, 2}, {50, 70, 4},
                                       {70, 50, 4}, {5, 40, 4},  {61, 61, 8}, {13, 7, 3}};
 
 /// E |y_o|² over the init and x of unit variance, for each output: the sum of variances along the paths, from the
@@ -155,8 +156,8 @@ TEST_CASE("initialisation: biases are within the bound of their rule") {
 
 TEST_CASE("initialisation: mup deviations and learning-rate multipliers are those of the source") {
   at::manual_seed(5);
-  REQUIRE(mup_deviation(16, 64) == Approx(0.25));          // sqrt(1/16)
-  REQUIRE(mup_deviation(64, 16) == Approx(0.125 * 0.5));   // sqrt(1/64)·sqrt(16/64)
+  REQUIRE(mup_deviation(16, 64) == Approx(0.25));         // sqrt(1/16)
+  REQUIRE(mup_deviation(64, 16) == Approx(0.125 * 0.5));  // sqrt(1/64)·sqrt(16/64)
   const at::Tensor w1 = at::empty({4, 48, 192}, at::kDouble), w2 = at::empty({4, 96, 48}, at::kComplexDouble);
   initialise_factors(w1, at::empty({4, 96, 48}, at::kDouble), 768, MonarchInit::mup);
   initialise_factors(at::empty({4, 48, 192}, at::kComplexDouble), w2, 768, MonarchInit::mup);

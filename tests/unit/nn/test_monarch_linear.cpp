@@ -24,8 +24,11 @@ namespace {
 
 /// Square, wide, narrow, not divisible, k != l.
 std::vector<MonarchLinearOptions> shapes(at::ScalarType dtype) {
-  std::vector<MonarchLinearOptions> all = {{.in = 16, .out = 16}, {.in = 16, .out = 48}, {.in = 48, .out = 16},
-                                           {.in = 13, .out = 22}, {.in = 30, .out = 7, .nblocks = 3},
+  std::vector<MonarchLinearOptions> all = {{.in = 16, .out = 16},
+                                           {.in = 16, .out = 48},
+                                           {.in = 48, .out = 16},
+                                           {.in = 13, .out = 22},
+                                           {.in = 30, .out = 7, .nblocks = 3},
                                            {.in = 1, .out = 1, .nblocks = 1},
                                            {.in = 11, .out = 9, .sizes = MonarchSizes{3, 4, 4, 2, 5, 6}}};
   for (auto& options : all) options.dtype = dtype;
@@ -143,8 +146,8 @@ TEST_CASE("Monarch layer: gradients reach every parameter and equal finite diffe
   for (const auto dtype : {at::kDouble, at::kComplexDouble}) {
     for (const bool norm : {false, true}) {
       for (const bool recompute : {false, true}) {
-        MonarchLinear layer(MonarchLinearOptions{.in = 13, .out = 10, .weight_norm = norm, .recompute = recompute,
-                                                 .dtype = dtype});
+        MonarchLinear layer(
+            MonarchLinearOptions{.in = 13, .out = 10, .weight_norm = norm, .recompute = recompute, .dtype = dtype});
         if (norm) {
           const c10::NoGradGuard no_gradient;
           layer->blkdiag1.mul_(3);  // beyond the bound; blkdiag2 stays within
@@ -307,8 +310,8 @@ TEST_CASE("Monarch layer: copies, element types and checkpoints") {
 TEST_CASE("Monarch layer: wrong arguments are named") {
   REQUIRE_THROWS_AS(MonarchLinear(0, 4), ShapeError);
   REQUIRE_THROWS_AS(MonarchLinear(MonarchLinearOptions{.in = 8, .out = 8, .dtype = at::kInt}), DtypeError);
-  REQUIRE_THROWS_AS(MonarchLinear(MonarchLinearOptions{.in = 8, .out = 8, .activation = Activation::relu,
-                                                       .dtype = at::kComplexFloat}),
+  REQUIRE_THROWS_AS(MonarchLinear(MonarchLinearOptions{
+                        .in = 8, .out = 8, .activation = Activation::relu, .dtype = at::kComplexFloat}),
                     ConfigError);
   REQUIRE_THROWS_AS(MonarchLinear(MonarchLinearOptions{.in = 9, .out = 8, .sizes = MonarchSizes{2, 2, 4, 2, 4, 2}}),
                     ShapeError);
@@ -321,8 +324,8 @@ TEST_CASE("Monarch layer: wrong arguments are named") {
 
 TEST_CASE("parameter groups: multipliers of mup, no decay on vectors, frozen and shared tensors once or not") {
   torch::nn::Sequential model;
-  model->push_back("first", MonarchLinear(MonarchLinearOptions{.in = 64, .out = 32, .init = MonarchInit::mup,
-                                                               .weight_norm = true}));
+  model->push_back(
+      "first", MonarchLinear(MonarchLinearOptions{.in = 64, .out = 32, .init = MonarchInit::mup, .weight_norm = true}));
   model->push_back("second", monarch_layers({.init = MonarchInit::mup})({.in = 32, .out = 32}));
   const torch::nn::Linear shared(32, 32);
   model->push_back("third", shared);
