@@ -10,9 +10,7 @@ namespace monarch::operators::kernels::cpu {
 namespace {
 
 /// Columns that are brought back to row-major order at a time: whole cache lines of many rows.
-constexpr int64_t kColumnsAtATime = 512;
-/// From so many blocks on, the products are too small to hide the memory's latency by themselves.
-constexpr int64_t kManyBlocks = 16;
+constexpr int64_t kColumnsAtATime = 1024;
 
 template <class T>
 T* scratch(int64_t count) {
@@ -25,16 +23,15 @@ T* scratch(int64_t count) {
 template <class T>
 T* Scratch<T>::get(int64_t count) {
   if (count > size_) {
+    // Whole huge pages: a tile has a row in each small page, more than a processor remembers translations of.
     constexpr size_t page = size_t{1} << 21;
-    size_t bytes = static_cast<size_t>(count) * sizeof(T);
-    const size_t alignment = bytes >= page ? page : 64;
-    bytes = (bytes + alignment - 1) / alignment * alignment;
+    const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + page - 1) / page * page;
     data_.reset();
     size_ = 0;
-    data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
+    data_.reset(static_cast<T*>(std::aligned_alloc(page, bytes)));
     if (!data_) throw std::bad_alloc();
-    if (alignment == page) madvise(data_.get(), bytes, MADV_HUGEPAGE);
-    size_ = count;
+    madvise(data_.get(), bytes, MADV_HUGEPAGE);
+    size_ = static_cast<int64_t>(bytes / sizeof(T));
   }
   return data_.get();
 }
@@ -99,16 +96,10 @@ void ForwardTile<T, Io>::second_stage(int64_t s0, int64_t n, const T* middle) co
   product.c_panel = panel;
   product.c_step = z.l;
   const int64_t at = (row0_ * problem_.out + first) * unit;
-  // Lines of y are fetched for writing while the small products run.
-  const int64_t line = 64 / static_cast<int64_t>(sizeof(Io)), lines = (columns * unit + line - 1) / line;
-  const int64_t all_lines = z.l >= kManyBlocks ? panels_.rows * lines : 0;
   for (int64_t j = 0; j < z.l; ++j) {
     product.w = problem_.w2 + (j * z.s + s0) * z.r * unit;
     product.a_first = j * problem_.middle_step;
     product.c_first = j;
-    for (int64_t i = j * all_lines / z.l; i < (j + 1) * all_lines / z.l; ++i) {
-      __builtin_prefetch(problem_.y + at + i / lines * problem_.out * unit + i % lines * line, 1, 2);
-    }
     multiply_panels(product, panels_);
   }
   unpack<T, Io>(result, panel, 0, columns * unit, problem_.bias ? problem_.bias + first * unit : nullptr, problem_.curve,
