@@ -21,11 +21,12 @@
 namespace monarch::operators::kernels::cpu {
 namespace {
 
-constexpr int64_t kLanes = 16;      // 32-bit lanes of a vector, rows and columns of an AMX tile
-constexpr int64_t kStepRow = 32;    // numbers in a row of a step of a reordered factor: a cache line
-constexpr int64_t kStepsAtATime = 16;  // of the sums, so that their part of 32 rows of a factor stays in the first cache
+constexpr int64_t kLanes = 16;    // 32-bit lanes of a vector, rows and columns of an AMX tile
+constexpr int64_t kStepRow = 32;  // numbers in a row of a step of a reordered factor: a cache line
+constexpr int64_t kStepsAtATime =
+    16;  // of the sums, so that their part of 32 rows of a factor stays in the first cache
 constexpr int64_t kColumnsAtATime = 512;  // that are brought back to row-major order
-constexpr int64_t kMostLanes = 256;  // of a tile of the batch: what monarch.cpp gives
+constexpr int64_t kMostLanes = 256;       // of a tile of the batch: what monarch.cpp gives
 
 // ---- what the machine can do ---------------------------------------------------------------------------------------
 
@@ -56,7 +57,9 @@ Bfloat16 find_bfloat16() {
   return tiles && system_permits_tiles() ? Bfloat16::tiles : Bfloat16::dots;
 }
 #else
-Bfloat16 find_bfloat16() { return Bfloat16::widened; }
+Bfloat16 find_bfloat16() {
+  return Bfloat16::widened;
+}
 #endif
 
 std::atomic<Bfloat16> limit{Bfloat16::tiles};
@@ -154,10 +157,18 @@ void multiply_dots(const PairProduct& p, const Panels& panels) {
       const int64_t m = panels.m(i);
       const uint32_t* a = p.a + i * p.a_panel + m * p.a_first;
       switch (m / kLanes) {
-        case 1: dots_columns<1, 12>(p, n, count, a, i); break;
-        case 2: dots_columns<2, 12>(p, n, count, a, i); break;
-        case 3: dots_columns<3, 8>(p, n, count, a, i); break;
-        default: dots_columns<4, 6>(p, n, count, a, i); break;
+        case 1:
+          dots_columns<1, 12>(p, n, count, a, i);
+          break;
+        case 2:
+          dots_columns<2, 12>(p, n, count, a, i);
+          break;
+        case 3:
+          dots_columns<3, 8>(p, n, count, a, i);
+          break;
+        default:
+          dots_columns<4, 6>(p, n, count, a, i);
+          break;
       }
     }
   }
@@ -212,9 +223,8 @@ thread_local int TileUse::depth_ = 0;
 
 /// NA × NB tiles of sums, `steps` steps. Rows are ..._row bytes apart, steps ..._step numbers.
 template <int NA, int NB>
-MONARCH_AMX inline void tiles_micro(int64_t steps, const uint16_t* w, int64_t w_row, int64_t w_step,
-                                    const uint32_t* a, int64_t a_row, int64_t a_step, float* c, int64_t c_row,
-                                    bool more) {
+MONARCH_AMX inline void tiles_micro(int64_t steps, const uint16_t* w, int64_t w_row, int64_t w_step, const uint32_t* a,
+                                    int64_t a_row, int64_t a_step, float* c, int64_t c_row, bool more) {
   const uint16_t* w_lower = w + kLanes * w_row / static_cast<int64_t>(sizeof(uint16_t));
   float* const lower = c + kLanes * c_row / static_cast<int64_t>(sizeof(float));
   __asm__ volatile("" : : : "memory");  // the intrinsics that load do not say so
@@ -371,8 +381,12 @@ Bfloat16 bfloat16_available() {
   static const Bfloat16 best = find_bfloat16();
   return best;
 }
-Bfloat16 bfloat16_in_use() { return std::min(bfloat16_available(), limit.load(std::memory_order_relaxed)); }
-void limit_bfloat16(Bfloat16 most) { limit.store(most, std::memory_order_relaxed); }
+Bfloat16 bfloat16_in_use() {
+  return std::min(bfloat16_available(), limit.load(std::memory_order_relaxed));
+}
+void limit_bfloat16(Bfloat16 most) {
+  limit.store(most, std::memory_order_relaxed);
+}
 
 // ---- factors -------------------------------------------------------------------------------------------------------
 
@@ -390,8 +404,11 @@ bool PairProblem::possible(const MonarchProblem<float, uint16_t>& problem) {
 
 PairProblem::PairProblem(const MonarchProblem<float, uint16_t>& problem, const uint16_t* w1_bits,
                          const uint16_t* w2_bits, Bfloat16 with)
-    : MonarchProblem<float, uint16_t>(problem), how(with), factor1(w1_bits, z.q, z.p, how),
-      factor2(w2_bits, z.s, z.r, how), half_place(static_cast<size_t>(z.middle())) {
+    : MonarchProblem<float, uint16_t>(problem),
+      how(with),
+      factor1(w1_bits, z.q, z.p, how),
+      factor2(w2_bits, z.s, z.r, how),
+      half_place(static_cast<size_t>(z.middle())) {
   middle_step = spread(factor2.pairs());
   for (int64_t rho = 0, t = 0; rho < z.r; ++rho) {
     for (int64_t j = 0; j < z.l; ++j, ++t) {

@@ -1,11 +1,11 @@
 #pragma once
 // The fused Monarch product in hardware bfloat16: AVX512-BF16 (vdpbf16ps) and AMX (tdpbf16ps).
 //
-// Columns lie in a tile as pairs: 32-bit units [pair of columns][m] of two neighbouring columns of one row of the batch.
-// Packing is then a transposition of 32-bit units, and a weight pair of a row of W is in memory as the instructions want
-// it. Both multiply bfloat16 exactly and sum in float32; they take denormal numbers for zero, which float32 code does
-// not. The middle rows are rounded to bfloat16 when they are complete: the first stage writes them into their halves of
-// the pairs that the second stage reads.
+// Columns lie in a tile as pairs: 32-bit units [pair of columns][m] of two neighbouring columns of one row of the
+// batch. Packing is then a transposition of 32-bit units, and a weight pair of a row of W is in memory as the
+// instructions want it. Both multiply bfloat16 exactly and sum in float32; they take denormal numbers for zero, which
+// float32 code does not. The middle rows are rounded to bfloat16 when they are complete: the first stage writes them
+// into their halves of the pairs that the second stage reads.
 
 #include <cstdint>
 #include <vector>

@@ -44,7 +44,9 @@ std::vector<Bfloat16> ways() {
   return all;
 }
 
-at::Tensor wide(const at::Tensor& t) { return t.defined() ? t.to(at::kDouble) : t; }
+at::Tensor wide(const at::Tensor& t) {
+  return t.defined() ? t.to(at::kDouble) : t;
+}
 
 MonarchForward run(const MonarchArguments& a, bool keep = false) {
   return cpu::monarch_forward(a.x.contiguous(), a.w1, a.w2, a.options.bias.value_or(at::Tensor()),
@@ -77,7 +79,8 @@ std::string check_rounding(const MonarchCase& shape, const MonarchArguments& a, 
       at::matmul(wide(a.w1).abs(), x.permute({1, 2, 0})).permute({2, 0, 1}).reshape({batch, z.middle()});
   const at::Tensor allowed =
       u * expected.y.abs() + 1.13 * (1 + u) * (u * second(expected.middle) + sums * second(whole));
-  if (y.sizes() != expected.y.sizes() || y.scalar_type() != at::kBFloat16) return shape.text() + ": another shape or type";
+  if (y.sizes() != expected.y.sizes() || y.scalar_type() != at::kBFloat16)
+    return shape.text() + ": another shape or type";
   const at::Tensor error = (wide(y) - expected.y).abs();
   if (!(error <= allowed).all().item<bool>()) {
     return fmt::format("{}: an element is off by {:.3} times what rounding explains", shape.text(),
@@ -92,10 +95,10 @@ std::string check_rounding(const MonarchCase& shape, const MonarchArguments& a, 
 /// Even and odd numbers, below and above 16, 32 and 64, blocks that do not divide one another, more than 512 columns.
 const std::vector<MonarchSizes>& sizes() {
   static const std::vector<MonarchSizes> all = {
-      {1, 2, 2, 1, 2, 2},      {2, 3, 4, 3, 3, 2},       {4, 3, 6, 6, 3, 2},       {2, 4, 3, 4, 5, 2},
-      {3, 2, 2, 2, 5, 3},      {5, 6, 8, 3, 9, 10},      {4, 17, 34, 2, 65, 34},   {16, 16, 16, 16, 16, 16},
-      {3, 31, 62, 31, 33, 3},  {32, 32, 32, 32, 32, 32}, {33, 33, 34, 33, 35, 33}, {4, 64, 96, 4, 48, 64},
-      {1, 129, 66, 3, 43, 43}, {7, 40, 50, 4, 70, 70},   {2, 70, 514, 2, 33, 70},  {2, 600, 20, 2, 40, 600},
+      {1, 2, 2, 1, 2, 2},       {2, 3, 4, 3, 3, 2},        {4, 3, 6, 6, 3, 2},       {2, 4, 3, 4, 5, 2},
+      {3, 2, 2, 2, 5, 3},       {5, 6, 8, 3, 9, 10},       {4, 17, 34, 2, 65, 34},   {16, 16, 16, 16, 16, 16},
+      {3, 31, 62, 31, 33, 3},   {32, 32, 32, 32, 32, 32},  {33, 33, 34, 33, 35, 33}, {4, 64, 96, 4, 48, 64},
+      {1, 129, 66, 3, 43, 43},  {7, 40, 50, 4, 70, 70},    {2, 70, 514, 2, 33, 70},  {2, 600, 20, 2, 40, 600},
       {2, 40, 1100, 4, 17, 20}, {2, 521, 33, 1, 19, 1042},
   };
   return all;
