@@ -25,7 +25,7 @@ void print_error(const monarch::Error& error) {
 
 int run(int count, char** words) {
   using namespace monarch;
-  CLI::App app{"Monarch: MRI reconstruction from raw scan files, on structured linear operators.", "monarch"};
+  CLI::App app{"Monarch: structured matrices, and MRI reconstruction from raw scan files.", "monarch"};
   app.set_version_flag("--version", fmt::format("monarch {} ({})", version(), revision()));
   app.require_subcommand(1);
   app.fallthrough();
@@ -87,7 +87,7 @@ int main(int count, char** words) {
   try {
     return run(count, words);
   } catch (const std::bad_alloc&) {
-    monarch::log::error("out of memory\n  hint: reconstruct fewer slices at a time (--slices), or compress coils");
+    monarch::log::error("out of memory\n  hint: take less at a time (recon: --slices, or compress coils; project: --layers)");
   } catch (const std::exception& error) {
     // LibTorch's messages carry a stack trace behind the first line.
     const std::string text = error.what();
