@@ -43,7 +43,8 @@ struct MonarchBackwardTask {
 ///
 ///   dz = dL/dy act'(z), dw2[j, s, rho] = sum_b dz[b, s l' + j] conj(mid[b, rho l' + j]), dbias = sum_b dz[b],
 ///   dmid[b, rho l' + j] = sum_s conj(w2[j, s, rho]) dz[b, s l' + j],
-///   dw1[k, q, p] = sum_b dmid[b, k q' + q] conj(x[b, k p' + p]), dx[b, k p' + p] = sum_q conj(w1[k, q, p]) dmid[b, k q' + q]
+///   dw1[k, q, p] = sum_b dmid[b, k q' + q] conj(x[b, k p' + p]), dx[b, k p' + p] = sum_q conj(w1[k, q, p]) dmid[b, k
+///   q' + q]
 ///
 /// For a real x with complex factors dL/dx is the real part.
 using MonarchGradients = std::array<at::Tensor, 4>;

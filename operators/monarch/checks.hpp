@@ -10,7 +10,6 @@ namespace monarch::operators {
 int64_t extent(const at::Tensor& t, int64_t axis);
 
 /// Checks the arguments of monarch_multiply and returns the number of output columns.
-int64_t check_multiply(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2,
-                       const MultiplyOptions& options);
+int64_t check_multiply(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2, const MultiplyOptions& options);
 
 }  // namespace monarch::operators

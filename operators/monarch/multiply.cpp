@@ -13,8 +13,8 @@ at::Tensor monarch_multiply_composite(const at::Tensor& x, const at::Tensor& w1,
   std::vector<c10::SymInt> shape = x.sym_sizes().vec();
   shape.back() = out;
   const at::Tensor rows = x.reshape({-1, extent(x, -1)});
-  return kernels::composite::monarch_forward(rows, w1, w2, options.bias.value_or(at::Tensor()), out,
-                                             options.activation, false)
+  return kernels::composite::monarch_forward(rows, w1, w2, options.bias.value_or(at::Tensor()), out, options.activation,
+                                             false)
       .y.reshape_symint(shape);
 }
 

@@ -23,14 +23,12 @@ struct Projection {
 };
 
 /// The Monarch matrix of the given sizes that is nearest to `a` in the Frobenius norm: for each (j, k) the slice
-/// a[s l + j, k p + i] over (s, i) is replaced by its best approximation of the rank that the sizes leave it (the number
-/// of middle rows t of block k with t mod l = j: q/l where l divides q, uneven otherwise). The singular values are
-/// split evenly between the factors.
-/// a: [rows, columns], real or complex, rows and columns as the sizes pad them (missing ones count as zeros); computed
-/// in double, returned in a's dtype.
-/// Throws ShapeError (not a matrix, sizes that do not fit it, l·r != k·q, a rank beyond a slice) and DataError for NaN or
-/// infinity.
-/// Cost: k·l thin SVDs of s × p.
+/// a[s l + j, k p + i] over (s, i) is replaced by its best approximation of the rank that the sizes leave it (the
+/// number of middle rows t of block k with t mod l = j: q/l where l divides q, uneven otherwise). The singular values
+/// are split evenly between the factors. a: [rows, columns], real or complex, rows and columns as the sizes pad them
+/// (missing ones count as zeros); computed in double, returned in a's dtype. Throws ShapeError (not a matrix, sizes
+/// that do not fit it, l·r != k·q, a rank beyond a slice) and DataError for NaN or infinity. Cost: k·l thin SVDs of s ×
+/// p.
 Projection monarch_project(const at::Tensor& a, const MonarchSizes& sizes);
 
 }  // namespace monarch::operators

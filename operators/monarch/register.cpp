@@ -366,13 +366,16 @@ Tensor monarch_multiply(const Tensor& x, const Tensor& w1, const Tensor& w2, con
 Tensor monarch_multiply_adjoint(const Tensor& y, const Tensor& w1, const Tensor& w2) {
   const MonarchSizes z = monarch_sizes(w1, w2);
   check<ShapeError>(y.dim() >= 1 && y.size(-1) == z.out(), [&] {
-    return fmt::format("adjoint of the Monarch product: w2 {} takes {} columns, got {}", shape_text(w2.sizes()), z.out(),
-                       shape_text(y.sizes()));
+    return fmt::format("adjoint of the Monarch product: w2 {} takes {} columns, got {}", shape_text(w2.sizes()),
+                       z.out(), shape_text(y.sizes()));
   });
-  check<DtypeError>(y.scalar_type() == w1.scalar_type() && w2.scalar_type() == w1.scalar_type(), [&] {
-    return fmt::format("adjoint of the Monarch product: mixed element types: y {}, w1 {}, w2 {}",
-                       dtype_text(y.scalar_type()), dtype_text(w1.scalar_type()), dtype_text(w2.scalar_type()));
-  }, "convert them to one type with to()");
+  check<DtypeError>(
+      y.scalar_type() == w1.scalar_type() && w2.scalar_type() == w1.scalar_type(),
+      [&] {
+        return fmt::format("adjoint of the Monarch product: mixed element types: y {}, w1 {}, w2 {}",
+                           dtype_text(y.scalar_type()), dtype_text(w1.scalar_type()), dtype_text(w2.scalar_type()));
+      },
+      "convert them to one type with to()");
   c10::SymDimVector shape(y.sym_sizes());
   shape.back() = z.in();
   const std::array<bool, 4> wanted = {true, false, false, false};

@@ -1,6 +1,6 @@
 // Stands in for the CUDA back end in a build without it.
-#include "monarch/core/error.hpp"
 #include "monarch/operators/kernels/monarch.hpp"
+#include "monarch/core/error.hpp"
 
 namespace monarch::operators::kernels::cuda {
 namespace {
@@ -17,6 +17,8 @@ MonarchForward monarch_forward(const at::Tensor&, const at::Tensor&, const at::T
   absent();
 }
 
-MonarchGradients monarch_backward(const MonarchBackwardTask&) { absent(); }
+MonarchGradients monarch_backward(const MonarchBackwardTask&) {
+  absent();
+}
 
 }  // namespace monarch::operators::kernels::cuda

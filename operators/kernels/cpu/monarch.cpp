@@ -27,18 +27,22 @@
 namespace monarch::operators::kernels::cpu {
 namespace {
 
-constexpr int64_t kMostRows = 256;                 // of a tile; monarch_bfloat16.cpp counts on it
-constexpr double kCachedBytes = 1 << 18;           // of middle rows in a tile
-constexpr double kLargeFactors = 1 << 20;          // bytes from which more rows share one reading of the factors,
-constexpr int64_t kLargeBlock = 128;               // where blocks are so large that middle rows may leave the cache
-constexpr double kParallelFlops = 2e6;             // below, one thread is faster than waking another
+constexpr int64_t kMostRows = 256;         // of a tile; monarch_bfloat16.cpp counts on it
+constexpr double kCachedBytes = 1 << 18;   // of middle rows in a tile
+constexpr double kLargeFactors = 1 << 20;  // bytes from which more rows share one reading of the factors,
+constexpr int64_t kLargeBlock = 128;       // where blocks are so large that middle rows may leave the cache
+constexpr double kParallelFlops = 2e6;     // below, one thread is faster than waking another
 
 Curve curve_of(Activation activation) {
   switch (activation) {
-    case Activation::relu: return Curve::relu;
-    case Activation::gelu: return Curve::gelu;
-    case Activation::gelu_tanh: return Curve::gelu_tanh;
-    case Activation::none: break;
+    case Activation::relu:
+      return Curve::relu;
+    case Activation::gelu:
+      return Curve::gelu;
+    case Activation::gelu_tanh:
+      return Curve::gelu_tanh;
+    case Activation::none:
+      break;
   }
   return Curve::none;
 }
@@ -148,12 +152,10 @@ void forward_tiles(const typename Tile::Problem& problem, typename Tile::Kept* k
     Middle* const in_place = tile.in_place(kept);
     Middle* middle = in_place ? in_place : memory_of_tile<Middle>(tile.middle_size(), 0);
     tile.prepare(middle);
-    for_each(first.count(), true, [&](int64_t task) {
-      tile.first_stage(first.block(task), first.begin(task), first.size(task), middle);
-    });
-    for_each(steps, true, [&](int64_t task) {
-      tile.second_stage(task * step, std::min(step, problem.z.s - task * step), middle);
-    });
+    for_each(first.count(), true,
+             [&](int64_t task) { tile.first_stage(first.block(task), first.begin(task), first.size(task), middle); });
+    for_each(steps, true,
+             [&](int64_t task) { tile.second_stage(task * step, std::min(step, problem.z.s - task * step), middle); });
     if (kept && !in_place) tile.keep(middle, kept);
   }
 }
@@ -240,8 +242,11 @@ template <class T>
 class Backward {
  public:
   Backward(const MonarchBackwardTask& task, const at::Tensor& gradient, MonarchGradients& result)
-      : problem_(problem_of<T, T>(task.x, task.w1, task.w2, {}, gradient.size(1), task.middle.defined())), kept_(const_cast<T*>(data<T>(task.middle))),
-        wanted_(task.wanted), x_(task.x), result_(result) {
+      : problem_(problem_of<T, T>(task.x, task.w1, task.w2, {}, gradient.size(1), task.middle.defined())),
+        kept_(const_cast<T*>(data<T>(task.middle))),
+        wanted_(task.wanted),
+        x_(task.x),
+        result_(result) {
     tile_task_.gradient = data<T>(gradient);
     tile_task_.dx = mutable_data<T>(result[0]);
     const auto& z = problem_.z;
@@ -270,7 +275,8 @@ class Backward {
     } else if (tiles >= threads && copies) {
       run_by_rows(rows, tiles, threads);
     } else {
-      const int64_t shared = std::min<int64_t>(kMostRows, (problem_.batch + panel_width<T>() - 1) / panel_width<T>() * panel_width<T>());
+      const int64_t shared =
+          std::min<int64_t>(kMostRows, (problem_.batch + panel_width<T>() - 1) / panel_width<T>() * panel_width<T>());
       for (int64_t row0 = 0; row0 < problem_.batch; row0 += shared) shared_tile(row0, shared, threads);
     }
   }
@@ -438,9 +444,12 @@ MonarchGradients backward(const MonarchBackwardTask& task) {
 std::string instructions() {
   if (!has_vectors()) return "none";
   switch (bfloat16_in_use()) {
-    case Bfloat16::tiles: return fmt::format("{}, AMX for bfloat16", vector_target());
-    case Bfloat16::dots: return fmt::format("{}, AVX512-BF16 for bfloat16", vector_target());
-    case Bfloat16::widened: break;
+    case Bfloat16::tiles:
+      return fmt::format("{}, AMX for bfloat16", vector_target());
+    case Bfloat16::dots:
+      return fmt::format("{}, AVX512-BF16 for bfloat16", vector_target());
+    case Bfloat16::widened:
+      break;
   }
   return vector_target();
 }
@@ -463,16 +472,21 @@ MonarchForward monarch_forward(const at::Tensor& x, const at::Tensor& w1, const 
   }
   switch (dtype) {
     case at::kFloat:
-    case at::kComplexFloat: forward<float, float>(x, w1, w2, bias, out, activation, result); break;
+    case at::kComplexFloat:
+      forward<float, float>(x, w1, w2, bias, out, activation, result);
+      break;
     case at::kDouble:
-    case at::kComplexDouble: forward<double, double>(x, w1, w2, bias, out, activation, result); break;
+    case at::kComplexDouble:
+      forward<double, double>(x, w1, w2, bias, out, activation, result);
+      break;
     case at::kBFloat16:
       if (forward_pairs(x, w1, w2, bias, out, activation, result)) break;
       if (keep) result.middle = new_result(result.middle.sizes(), w1.options().dtype(at::kFloat));
       forward<float, uint16_t>(x, w1, w2, bias, out, activation, result);
       if (keep) result.middle = result.middle.to(dtype);
       break;
-    default: fail<DtypeError>("the CPU kernel of the Monarch product has no such element type");
+    default:
+      fail<DtypeError>("the CPU kernel of the Monarch product has no such element type");
   }
   return result;
 }
@@ -483,17 +497,22 @@ MonarchGradients monarch_backward(const MonarchBackwardTask& task) {
   const auto dtype = task.w1.scalar_type();
   const auto x_dtype = task.x.scalar_type();
   const auto to = dtype == at::kBFloat16 ? at::kFloat : dtype;
-  for (at::Tensor* t : {&wide.x, &wide.w1, &wide.w2, &wide.bias, &wide.gradient, &wide.y, &wide.middle,
-                        &wide.input_of_activation}) {
+  for (at::Tensor* t :
+       {&wide.x, &wide.w1, &wide.w2, &wide.bias, &wide.gradient, &wide.y, &wide.middle, &wide.input_of_activation}) {
     if (t->defined()) *t = t->to(to);
   }
   MonarchGradients result;
   switch (to) {
     case at::kFloat:
-    case at::kComplexFloat: result = backward<float>(wide); break;
+    case at::kComplexFloat:
+      result = backward<float>(wide);
+      break;
     case at::kDouble:
-    case at::kComplexDouble: result = backward<double>(wide); break;
-    default: fail<DtypeError>("the CPU kernel of the Monarch product has no such element type");
+    case at::kComplexDouble:
+      result = backward<double>(wide);
+      break;
+    default:
+      fail<DtypeError>("the CPU kernel of the Monarch product has no such element type");
   }
   if (result[0].defined() && x_dtype != result[0].scalar_type()) {
     result[0] = dtype == at::kBFloat16 ? result[0].to(x_dtype) : at::real(result[0]).contiguous();

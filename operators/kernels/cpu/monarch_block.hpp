@@ -1,8 +1,8 @@
 #pragma once
 // The pieces of the fused Monarch product, in vector instructions chosen at run time.
 //
-// Rows of a batch are worked on in panels of panel_width() rows. Inside a panel a matrix [rows of the batch, columns] is
-// kept batch-innermost, [column][m]: m is the panel's number of rows rounded up to whole vectors (surplus lanes hold
+// Rows of a batch are worked on in panels of panel_width() rows. Inside a panel a matrix [rows of the batch, columns]
+// is kept batch-innermost, [column][m]: m is the panel's number of rows rounded up to whole vectors (surplus lanes hold
 // anything finite or not, and are never stored). A block stage is then a small product whose inner loop runs along the
 // batch with unit stride, and any permutation of columns is a matter of where a column is written: both permutations of
 // the Monarch product cost nothing.
@@ -24,10 +24,13 @@ enum class Numbers {
 /// The panels of a tile of `rows` rows of the batch.
 struct Panels {
   Panels(int64_t all, int64_t full, int64_t lanes)
-      : rows(all), width(full), count((all + full - 1) / full), last(all - (count - 1) * full),
+      : rows(all),
+        width(full),
+        count((all + full - 1) / full),
+        last(all - (count - 1) * full),
         last_m((last + lanes - 1) / lanes * lanes) {}
-  int64_t rows;    ///< of the batch
-  int64_t width;   ///< rows of a full panel
+  int64_t rows;   ///< of the batch
+  int64_t width;  ///< rows of a full panel
   int64_t count;
   int64_t last;    ///< rows of the last panel
   int64_t last_m;  ///< its rounded width
@@ -100,8 +103,8 @@ enum class Curve { none, relu, gelu, gelu_tanh };
 /// Panels -> row-major rows: y[b][c] = curve(tile column first + c + bias[c]) for c < columns (numbers of T). With
 /// `before`, what the curve is applied to is stored there too (same strides as y).
 template <class T, class To>
-void unpack(const T* tile, int64_t tile_panel, int64_t first, int64_t columns, const T* bias, Curve curve, To* y, To* before,
-            int64_t y_row, const Panels& panels);
+void unpack(const T* tile, int64_t tile_panel, int64_t first, int64_t columns, const T* bias, Curve curve, To* y,
+            To* before, int64_t y_row, const Panels& panels);
 
 /// y = curve(z + bias) for n numbers; `before` as above.
 template <class T, class To>
@@ -112,8 +115,8 @@ template <class T>
 void curve_gradient(const T* g, const T* z, Curve curve, T* dz, int64_t n);
 
 /// y[b][place of n] = sum_k W(n, k) x[b][k] for a few rows: both run along k. Rows of W are K numbers of T (twice where
-/// complex) apart; conj is not taken. x rows x_row apart. n goes to y + b·y_row + (place ? place[n] : n·y_step) numbers.
-/// Weight: float, double, or BFloat16 bits.
+/// complex) apart; conj is not taken. x rows x_row apart. n goes to y + b·y_row + (place ? place[n] : n·y_step)
+/// numbers. Weight: float, double, or BFloat16 bits.
 template <class T, class Weight>
 struct DotProducts {
   Numbers numbers = Numbers::real;

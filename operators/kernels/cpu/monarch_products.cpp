@@ -9,8 +9,8 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "monarch/operators/kernels/cpu/monarch_products.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 #include <new>
 #include <utility>
 
-#include "monarch/operators/kernels/cpu/target.hpp"
 #include "monarch/operators/kernels/cpu/monarch_vector-inl.hpp"
+#include "monarch/operators/kernels/cpu/target.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace monarch::operators::kernels::cpu::HWY_NAMESPACE {
@@ -37,7 +37,7 @@ constexpr int kComplexColumns[] = {6, 3};
 constexpr int kMostColumns = 12;
 constexpr int64_t kFarApart = 2048;  // bytes between rows of a matrix from which it pays to copy them together
 constexpr int64_t kGathered = 4;     // micro-kernels' columns that are copied at a time
-constexpr int64_t kDepth = 256;  // k is cut into lengths whose input stays in the second-level cache
+constexpr int64_t kDepth = 256;      // k is cut into lengths whose input stays in the second-level cache
 
 // ---- products of panels --------------------------------------------------------------------------------------------
 
@@ -155,13 +155,18 @@ struct Micros {
   static Micro<T> find(int64_t vectors, int64_t nr) {
     constexpr auto all = std::make_index_sequence<kMostColumns>();
     switch (vectors) {
-      case 1: return pick<1, Rows>(nr, all);
-      case 2: return pick<2, Rows>(nr, all);
+      case 1:
+        return pick<1, Rows>(nr, all);
+      case 2:
+        return pick<2, Rows>(nr, all);
 #if HWY_TARGET <= HWY_AVX3
-      case 3: return pick<3, Rows>(nr, all);
-      default: return pick<4, Rows>(nr, all);
+      case 3:
+        return pick<3, Rows>(nr, all);
+      default:
+        return pick<4, Rows>(nr, all);
 #else
-      default: return pick<2, Rows>(nr, all);
+      default:
+        return pick<2, Rows>(nr, all);
 #endif
     }
   }
@@ -178,7 +183,7 @@ inline Part part_of(int64_t n, int64_t parts, int64_t i) {
 
 template <class T, int Mode>
 void multiply_mode(const Product<T>& p, const Panels& panels) {
-  constexpr int64_t unit = Mode < 0 ? 1 : 2;                // numbers of T in a weight and in a result
+  constexpr int64_t unit = Mode < 0 ? 1 : 2;                  // numbers of T in a weight and in a result
   constexpr int64_t unit_a = Mode == 0 || Mode == 1 ? 2 : 1;  // and in an input
   const bool rows = p.wk == 1 && !(p.wn == 1 && p.N > 1 && p.K > 1);
   const int64_t widest = panels.count > 1 ? panels.width : panels.last_m;
@@ -230,7 +235,9 @@ void multiply_mode(const Product<T>& p, const Panels& panels) {
 template <class T>
 void multiply_of(const Product<T>& p, const Panels& panels) {
   switch (p.numbers) {
-    case Numbers::real: multiply_mode<T, -1>(p, panels); break;
+    case Numbers::real:
+      multiply_mode<T, -1>(p, panels);
+      break;
     case Numbers::complex:
       if (p.conjugate) {
         multiply_mode<T, 1>(p, panels);
@@ -238,7 +245,9 @@ void multiply_of(const Product<T>& p, const Panels& panels) {
         multiply_mode<T, 0>(p, panels);
       }
       break;
-    case Numbers::real_columns: multiply_mode<T, 2>(p, panels); break;
+    case Numbers::real_columns:
+      multiply_mode<T, 2>(p, panels);
+      break;
   }
 }
 
@@ -247,7 +256,8 @@ void multiply_of(const Product<T>& p, const Panels& panels) {
 /// c[n][MR vectors] (+)= sum over k of d[n][k] x[k], complex: d[n][k] conj(x[k]) with interleaved x and c. The last
 /// vector is stored in part where `tail` lanes are fewer than a vector.
 template <class T, int MR, int NR, bool Complex>
-void outer_micro(const OuterSum<T>& s, const Panels& panels, int64_t n0, const T* x, int64_t x_row, T* c, int64_t tail) {
+void outer_micro(const OuterSum<T>& s, const Panels& panels, int64_t n0, const T* x, int64_t x_row, T* c,
+                 int64_t tail) {
   const Tag<T> tag;
   Vector<T> sum[NR][MR], turned[Complex ? NR : 1][MR];
 #pragma GCC unroll 16
@@ -357,11 +367,19 @@ void outer_sum_of(const OuterSum<T>& s, const Panels& panels) {
     }
     T* dw = s.dw + column;
     switch (vectors) {
-      case 1: outer_vectors<T, Complex, 1>(s, panels, x, x_row, dw, tail); break;
-      case 2: outer_vectors<T, Complex, 2>(s, panels, x, x_row, dw, tail); break;
+      case 1:
+        outer_vectors<T, Complex, 1>(s, panels, x, x_row, dw, tail);
+        break;
+      case 2:
+        outer_vectors<T, Complex, 2>(s, panels, x, x_row, dw, tail);
+        break;
 #if HWY_TARGET <= HWY_AVX3
-      case 3: outer_vectors<T, Complex, 3>(s, panels, x, x_row, dw, tail); break;
-      default: outer_vectors<T, Complex, 4>(s, panels, x, x_row, dw, tail); break;
+      case 3:
+        outer_vectors<T, Complex, 3>(s, panels, x, x_row, dw, tail);
+        break;
+      default:
+        outer_vectors<T, Complex, 4>(s, panels, x, x_row, dw, tail);
+        break;
 #endif
     }
   }
@@ -369,28 +387,51 @@ void outer_sum_of(const OuterSum<T>& s, const Panels& panels) {
 
 // ---- what dispatch sees --------------------------------------------------------------------------------------------
 
-void multiply_f(const Product<float>& p, const Panels& panels) { multiply_of(p, panels); }
-void multiply_d(const Product<double>& p, const Panels& panels) { multiply_of(p, panels); }
+void multiply_f(const Product<float>& p, const Panels& panels) {
+  multiply_of(p, panels);
+}
+void multiply_d(const Product<double>& p, const Panels& panels) {
+  multiply_of(p, panels);
+}
 void outer_f(const OuterSum<float>& s, const Panels& panels) {
   s.complex ? outer_sum_of<float, true>(s, panels) : outer_sum_of<float, false>(s, panels);
 }
 void outer_d(const OuterSum<double>& s, const Panels& panels) {
   s.complex ? outer_sum_of<double, true>(s, panels) : outer_sum_of<double, false>(s, panels);
 }
-int64_t lanes_of_float() { return lanes<float>(); }
-int64_t vectors_of_panel() { return kMaxVectors; }
-int64_t target() { return HWY_TARGET; }
-
+int64_t lanes_of_float() {
+  return lanes<float>();
+}
+int64_t vectors_of_panel() {
+  return kMaxVectors;
+}
+int64_t target() {
+  return HWY_TARGET;
+}
 
 #else
 
-void multiply_f(const Product<float>&, const Panels&) { absent(); }
-void multiply_d(const Product<double>&, const Panels&) { absent(); }
-void outer_f(const OuterSum<float>&, const Panels&) { absent(); }
-void outer_d(const OuterSum<double>&, const Panels&) { absent(); }
-int64_t lanes_of_float() { return 1; }
-int64_t vectors_of_panel() { return 1; }
-int64_t target() { return HWY_TARGET; }
+void multiply_f(const Product<float>&, const Panels&) {
+  absent();
+}
+void multiply_d(const Product<double>&, const Panels&) {
+  absent();
+}
+void outer_f(const OuterSum<float>&, const Panels&) {
+  absent();
+}
+void outer_d(const OuterSum<double>&, const Panels&) {
+  absent();
+}
+int64_t lanes_of_float() {
+  return 1;
+}
+int64_t vectors_of_panel() {
+  return 1;
+}
+int64_t target() {
+  return HWY_TARGET;
+}
 
 #endif
 }  // namespace monarch::operators::kernels::cpu::HWY_NAMESPACE

@@ -1,15 +1,15 @@
-// What happens to whole rows in the fused Monarch kernel, compiled once per instruction set: the transpositions into and out
-// of tiles, bias and activation on the way, and dot products for few rows.
+// What happens to whole rows in the fused Monarch kernel, compiled once per instruction set: the transpositions into
+// and out of tiles, bias and activation on the way, and dot products for few rows.
 #include "monarch/operators/kernels/cpu/monarch_block.hpp"
 
 // AVX-512 with VNNI adds nothing to what these loops use.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "monarch/operators/kernels/cpu/monarch_rows.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/cache_control.h>
-#include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
+#include <hwy/foreach_target.h>  // must come before highway.h
+#include <hwy/highway.h>
 
 #include <algorithm>
 #include <cmath>
@@ -146,14 +146,17 @@ template <class T>
 HWY_INLINE Vector<T> curve_of(Tag<T> d, Vector<T> z, Curve curve) {
   const auto half = hn::Set(d, T(0.5)), one = hn::Set(d, T(1));
   switch (curve) {
-    case Curve::relu: return hn::IfThenElse(hn::Lt(z, hn::Zero(d)), hn::Zero(d), z);
-    case Curve::gelu: return hn::Mul(hn::Mul(half, z), hn::Add(one, erf_of(d, hn::Mul(z, hn::Set(d, kSqrtHalf<T>)))));
+    case Curve::relu:
+      return hn::IfThenElse(hn::Lt(z, hn::Zero(d)), hn::Zero(d), z);
+    case Curve::gelu:
+      return hn::Mul(hn::Mul(half, z), hn::Add(one, erf_of(d, hn::Mul(z, hn::Set(d, kSqrtHalf<T>)))));
     case Curve::gelu_tanh: {
-      const auto inner = hn::Mul(hn::Mul(z, hn::Set(d, kSqrtTwoOverPi<T>)),
-                                 hn::MulAdd(hn::Mul(z, z), hn::Set(d, T(0.044715)), one));
+      const auto inner =
+          hn::Mul(hn::Mul(z, hn::Set(d, kSqrtTwoOverPi<T>)), hn::MulAdd(hn::Mul(z, z), hn::Set(d, T(0.044715)), one));
       return hn::IfThenElse(hn::IsNaN(z), z, hn::Mul(hn::Mul(half, z), hn::Add(one, hn::Tanh(d, inner))));
     }
-    case Curve::none: break;
+    case Curve::none:
+      break;
   }
   return z;
 }
@@ -162,23 +165,25 @@ template <class T>
 HWY_INLINE Vector<T> slope_of(Tag<T> d, Vector<T> z, Curve curve) {
   const auto half = hn::Set(d, T(0.5)), one = hn::Set(d, T(1));
   switch (curve) {
-    case Curve::relu: return hn::IfThenElse(hn::Gt(z, hn::Zero(d)), one, hn::IfThenElse(hn::IsNaN(z), z, hn::Zero(d)));
+    case Curve::relu:
+      return hn::IfThenElse(hn::Gt(z, hn::Zero(d)), one, hn::IfThenElse(hn::IsNaN(z), z, hn::Zero(d)));
     case Curve::gelu: {
       const auto cdf = hn::Mul(half, hn::Add(one, erf_of(d, hn::Mul(z, hn::Set(d, kSqrtHalf<T>)))));
-      const auto density = hn::Mul(hn::Exp(d, hn::Mul(hn::Mul(z, z), hn::Set(d, T(-0.5)))),
-                                   hn::Set(d, T(0.39894228040143267794)));
+      const auto density =
+          hn::Mul(hn::Exp(d, hn::Mul(hn::Mul(z, z), hn::Set(d, T(-0.5)))), hn::Set(d, T(0.39894228040143267794)));
       return hn::MulAdd(z, density, cdf);
     }
     case Curve::gelu_tanh: {
       const auto square = hn::Mul(z, z);
-      const auto t = hn::Tanh(d, hn::Mul(hn::Mul(z, hn::Set(d, kSqrtTwoOverPi<T>)),
-                                         hn::MulAdd(square, hn::Set(d, T(0.044715)), one)));
+      const auto t = hn::Tanh(
+          d, hn::Mul(hn::Mul(z, hn::Set(d, kSqrtTwoOverPi<T>)), hn::MulAdd(square, hn::Set(d, T(0.044715)), one)));
       const auto inner = hn::Mul(hn::Set(d, kSqrtTwoOverPi<T>), hn::MulAdd(square, hn::Set(d, T(3 * 0.044715)), one));
-      const auto slope = hn::MulAdd(hn::Mul(hn::Mul(half, z), hn::NegMulAdd(t, t, one)), inner,
-                                    hn::Mul(half, hn::Add(one, t)));
+      const auto slope =
+          hn::MulAdd(hn::Mul(hn::Mul(half, z), hn::NegMulAdd(t, t, one)), inner, hn::Mul(half, hn::Add(one, t)));
       return hn::IfThenElse(hn::IsNaN(z), z, slope);
     }
-    case Curve::none: break;
+    case Curve::none:
+      break;
   }
   return one;
 }
@@ -201,8 +206,8 @@ void curve_gradient_of(const T* g, const T* z, Curve curve, T* dz, int64_t n) {
 }
 
 template <class T, class To, bool Curved>
-void unpack_mode(const T* tile, int64_t tile_panel, int64_t first, int64_t columns, const T* bias, Curve curve, To* y, To* before,
-                 int64_t y_row, const Panels& panels) {
+void unpack_mode(const T* tile, int64_t tile_panel, int64_t first, int64_t columns, const T* bias, Curve curve, To* y,
+                 To* before, int64_t y_row, const Panels& panels) {
   const Tag<T> d;
   constexpr int64_t N = lanes<T>();
   for (int64_t panel = 0; panel < panels.count; ++panel) {
@@ -262,8 +267,8 @@ void unpack_mode(const T* tile, int64_t tile_panel, int64_t first, int64_t colum
 }
 
 template <class T, class To>
-void unpack_of(const T* tile, int64_t tile_panel, int64_t first, int64_t columns, const T* bias, Curve curve, To* y, To* before,
-               int64_t y_row, const Panels& panels) {
+void unpack_of(const T* tile, int64_t tile_panel, int64_t first, int64_t columns, const T* bias, Curve curve, To* y,
+               To* before, int64_t y_row, const Panels& panels) {
   if (curve == Curve::none) {
     unpack_mode<T, To, false>(tile, tile_panel, first, columns, bias, curve, y, before, y_row, panels);
   } else {
@@ -275,9 +280,8 @@ template <class T, class To>
 void finish_of(const T* z, const T* bias, Curve curve, To* y, To* before, int64_t n) {
   const Tag<T> d;
   constexpr int64_t N = lanes<T>();
-  const auto value = [&](const T* from, const T* add) HWY_ATTR {
-    return add ? hn::Add(hn::LoadU(d, from), hn::LoadU(d, add)) : hn::LoadU(d, from);
-  };
+  const auto value = [&](const T* from, const T* add)
+                         HWY_ATTR { return add ? hn::Add(hn::LoadU(d, from), hn::LoadU(d, add)) : hn::LoadU(d, from); };
   int64_t i = 0;
   for (; i + N <= n; i += N) {
     const auto v = value(z + i, bias ? bias + i : nullptr);
@@ -391,19 +395,21 @@ void pack_h(const uint16_t* x, int64_t x_row, int64_t columns, int64_t padded, c
             int64_t tile_panel, const Panels& panels) {
   pack_of(x, x_row, columns, padded, place, tile, tile_panel, panels);
 }
-void unpack_f(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve, float* y,
-              float* before, int64_t y_row, const Panels& panels) {
+void unpack_f(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve,
+              float* y, float* before, int64_t y_row, const Panels& panels) {
   unpack_of(tile, tile_panel, first, columns, bias, curve, y, before, y_row, panels);
 }
-void unpack_d(const double* tile, int64_t tile_panel, int64_t first, int64_t columns, const double* bias, Curve curve, double* y,
-              double* before, int64_t y_row, const Panels& panels) {
+void unpack_d(const double* tile, int64_t tile_panel, int64_t first, int64_t columns, const double* bias, Curve curve,
+              double* y, double* before, int64_t y_row, const Panels& panels) {
   unpack_of(tile, tile_panel, first, columns, bias, curve, y, before, y_row, panels);
 }
-void unpack_h(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve, uint16_t* y,
-              uint16_t* before, int64_t y_row, const Panels& panels) {
+void unpack_h(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve,
+              uint16_t* y, uint16_t* before, int64_t y_row, const Panels& panels) {
   unpack_of(tile, tile_panel, first, columns, bias, curve, y, before, y_row, panels);
 }
-void curve_f(const float* g, const float* z, Curve curve, float* dz, int64_t n) { curve_gradient_of(g, z, curve, dz, n); }
+void curve_f(const float* g, const float* z, Curve curve, float* dz, int64_t n) {
+  curve_gradient_of(g, z, curve, dz, n);
+}
 void curve_d(const double* g, const double* z, Curve curve, double* dz, int64_t n) {
   curve_gradient_of(g, z, curve, dz, n);
 }
@@ -420,26 +426,62 @@ template <class T, class Weight>
 void dots(const DotProducts<T, Weight>& p) {
   p.numbers == Numbers::real ? dot_mode<T, Weight, false>(p) : dot_mode<T, Weight, true>(p);
 }
-void dots_f(const DotProducts<float, float>& p) { dots(p); }
-void dots_d(const DotProducts<double, double>& p) { dots(p); }
-void dots_h(const DotProducts<float, uint16_t>& p) { dots(p); }
+void dots_f(const DotProducts<float, float>& p) {
+  dots(p);
+}
+void dots_d(const DotProducts<double, double>& p) {
+  dots(p);
+}
+void dots_h(const DotProducts<float, uint16_t>& p) {
+  dots(p);
+}
 
 #else
 
-void pack_f(const float*, int64_t, int64_t, int64_t, const int32_t*, float*, int64_t, const Panels&) { absent(); }
-void pack_d(const double*, int64_t, int64_t, int64_t, const int32_t*, double*, int64_t, const Panels&) { absent(); }
-void pack_h(const uint16_t*, int64_t, int64_t, int64_t, const int32_t*, float*, int64_t, const Panels&) { absent(); }
-void unpack_f(const float*, int64_t, int64_t, int64_t, const float*, Curve, float*, float*, int64_t, const Panels&) { absent(); }
-void unpack_d(const double*, int64_t, int64_t, int64_t, const double*, Curve, double*, double*, int64_t, const Panels&) { absent(); }
-void unpack_h(const float*, int64_t, int64_t, int64_t, const float*, Curve, uint16_t*, uint16_t*, int64_t, const Panels&) { absent(); }
-void curve_f(const float*, const float*, Curve, float*, int64_t) { absent(); }
-void curve_d(const double*, const double*, Curve, double*, int64_t) { absent(); }
-void dots_f(const DotProducts<float, float>&) { absent(); }
-void finish_f(const float*, const float*, Curve, float*, float*, int64_t) { absent(); }
-void dots_d(const DotProducts<double, double>&) { absent(); }
-void finish_d(const double*, const double*, Curve, double*, double*, int64_t) { absent(); }
-void dots_h(const DotProducts<float, uint16_t>&) { absent(); }
-void finish_h(const float*, const float*, Curve, uint16_t*, uint16_t*, int64_t) { absent(); }
+void pack_f(const float*, int64_t, int64_t, int64_t, const int32_t*, float*, int64_t, const Panels&) {
+  absent();
+}
+void pack_d(const double*, int64_t, int64_t, int64_t, const int32_t*, double*, int64_t, const Panels&) {
+  absent();
+}
+void pack_h(const uint16_t*, int64_t, int64_t, int64_t, const int32_t*, float*, int64_t, const Panels&) {
+  absent();
+}
+void unpack_f(const float*, int64_t, int64_t, int64_t, const float*, Curve, float*, float*, int64_t, const Panels&) {
+  absent();
+}
+void unpack_d(const double*, int64_t, int64_t, int64_t, const double*, Curve, double*, double*, int64_t,
+              const Panels&) {
+  absent();
+}
+void unpack_h(const float*, int64_t, int64_t, int64_t, const float*, Curve, uint16_t*, uint16_t*, int64_t,
+              const Panels&) {
+  absent();
+}
+void curve_f(const float*, const float*, Curve, float*, int64_t) {
+  absent();
+}
+void curve_d(const double*, const double*, Curve, double*, int64_t) {
+  absent();
+}
+void dots_f(const DotProducts<float, float>&) {
+  absent();
+}
+void finish_f(const float*, const float*, Curve, float*, float*, int64_t) {
+  absent();
+}
+void dots_d(const DotProducts<double, double>&) {
+  absent();
+}
+void finish_d(const double*, const double*, Curve, double*, double*, int64_t) {
+  absent();
+}
+void dots_h(const DotProducts<float, uint16_t>&) {
+  absent();
+}
+void finish_h(const float*, const float*, Curve, uint16_t*, uint16_t*, int64_t) {
+  absent();
+}
 
 #endif
 }  // namespace monarch::operators::kernels::cpu::HWY_NAMESPACE
@@ -479,18 +521,18 @@ void pack(const uint16_t* x, int64_t x_row, int64_t columns, int64_t padded_colu
   HWY_DYNAMIC_DISPATCH(pack_h)(x, x_row, columns, padded_columns, place, tile, tile_panel, panels);
 }
 template <>
-void unpack(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve, float* y,
-            float* before, int64_t y_row, const Panels& panels) {
+void unpack(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve,
+            float* y, float* before, int64_t y_row, const Panels& panels) {
   HWY_DYNAMIC_DISPATCH(unpack_f)(tile, tile_panel, first, columns, bias, curve, y, before, y_row, panels);
 }
 template <>
-void unpack(const double* tile, int64_t tile_panel, int64_t first, int64_t columns, const double* bias, Curve curve, double* y,
-            double* before, int64_t y_row, const Panels& panels) {
+void unpack(const double* tile, int64_t tile_panel, int64_t first, int64_t columns, const double* bias, Curve curve,
+            double* y, double* before, int64_t y_row, const Panels& panels) {
   HWY_DYNAMIC_DISPATCH(unpack_d)(tile, tile_panel, first, columns, bias, curve, y, before, y_row, panels);
 }
 template <>
-void unpack(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve, uint16_t* y,
-            uint16_t* before, int64_t y_row, const Panels& panels) {
+void unpack(const float* tile, int64_t tile_panel, int64_t first, int64_t columns, const float* bias, Curve curve,
+            uint16_t* y, uint16_t* before, int64_t y_row, const Panels& panels) {
   HWY_DYNAMIC_DISPATCH(unpack_h)(tile, tile_panel, first, columns, bias, curve, y, before, y_row, panels);
 }
 template <>

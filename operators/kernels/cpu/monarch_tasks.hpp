@@ -23,7 +23,8 @@ void for_each(int64_t count, bool parallel, const F& f) {
 /// Blocks cut into parts of their rows: enough tasks for every thread.
 struct Tasks {
   Tasks(int64_t block_count, int64_t block_rows, int64_t threads)
-      : blocks(block_count), rows(block_rows),
+      : blocks(block_count),
+        rows(block_rows),
         parts(std::clamp<int64_t>((2 * threads + block_count - 1) / block_count, 1,
                                   std::max<int64_t>(1, block_rows / 16))) {}
   int64_t count() const { return blocks * parts; }

@@ -36,14 +36,17 @@ T* Scratch<T>::get(int64_t count) {
   return data_.get();
 }
 
-int64_t spread(int64_t rows) { return rows % 8 == 0 ? rows + 1 : rows; }
+int64_t spread(int64_t rows) {
+  return rows % 8 == 0 ? rows + 1 : rows;
+}
 
 template <class T, class Io>
 void MonarchProblem<T, Io>::make_places(bool dense) {
   middle_step = dense ? z.r : spread(z.r);
   middle_place.resize(static_cast<size_t>(z.middle()));
   for (int64_t rho = 0, t = 0; rho < z.r; ++rho) {
-    for (int64_t j = 0; j < z.l; ++j, ++t) middle_place[static_cast<size_t>(t)] = static_cast<int32_t>(j * middle_step + rho);
+    for (int64_t j = 0; j < z.l; ++j, ++t)
+      middle_place[static_cast<size_t>(t)] = static_cast<int32_t>(j * middle_step + rho);
   }
 }
 
@@ -80,7 +83,7 @@ template <class T, class Io>
 void ForwardTile<T, Io>::second_stage(int64_t s0, int64_t n, const T* middle) const {
   const auto& z = problem_.z;
   const int64_t unit = problem_.unit();
-  const int64_t first = s0 * z.l;                                     // of the columns s l + j
+  const int64_t first = s0 * z.l;  // of the columns s l + j
   const int64_t columns = std::min(n * z.l, problem_.out - first);
   const int64_t panel = panels_.width * n * z.l * unit;
   T* result = scratch<T>(panels_.padded() * n * z.l * unit);
@@ -102,8 +105,9 @@ void ForwardTile<T, Io>::second_stage(int64_t s0, int64_t n, const T* middle) co
     product.c_first = j;
     multiply_panels(product, panels_);
   }
-  unpack<T, Io>(result, panel, 0, columns * unit, problem_.bias ? problem_.bias + first * unit : nullptr, problem_.curve,
-                problem_.y + at, problem_.before ? problem_.before + at : nullptr, problem_.out * unit, panels_);
+  unpack<T, Io>(result, panel, 0, columns * unit, problem_.bias ? problem_.bias + first * unit : nullptr,
+                problem_.curve, problem_.y + at, problem_.before ? problem_.before + at : nullptr, problem_.out * unit,
+                panels_);
 }
 
 template <class T, class Io>
@@ -136,7 +140,8 @@ void ForwardTile<T, Io>::keep(const T* middle, T* kept) const {
       const T* from = middle + i * middle_panel() + j * problem_.middle_step * problem_.unit() * m;
       const int64_t columns = z.r * problem_.unit();
       const int64_t pieces = m == valid ? 1 : columns, length = valid * columns / pieces;
-      for (int64_t c = 0; c < pieces; ++c, to += length) std::memcpy(to, from + c * m, static_cast<size_t>(length) * sizeof(T));
+      for (int64_t c = 0; c < pieces; ++c, to += length)
+        std::memcpy(to, from + c * m, static_cast<size_t>(length) * sizeof(T));
     }
   }
 }
@@ -161,7 +166,10 @@ void ForwardTile<T, Io>::restore(const T* kept, T* middle) const {
 
 template <class T>
 BackwardTile<T>::BackwardTile(const MonarchProblem<T, T>& problem, const Task& task, int64_t row0, int64_t rows)
-    : problem_(problem), task_(task), row0_(row0), panels_(rows, panel_width<T>(), vector_lanes<T>()),
+    : problem_(problem),
+      task_(task),
+      row0_(row0),
+      panels_(rows, panel_width<T>(), vector_lanes<T>()),
       inner_panel_(panels_.width * problem.z.l * problem.middle_step * problem.unit()),
       middle_panel_(panels_.width * problem.z.middle() * problem.unit()),
       result_panel_(panels_.width * problem.z.l * spread(problem.z.s) * problem.unit()) {}
@@ -201,7 +209,8 @@ void BackwardTile<T>::second_weights(int64_t j, int64_t s0, int64_t n, const T* 
   const int64_t row = z.r * problem_.unit(), lanes = vector_lanes<T>();
   const int64_t rounded = (row + lanes - 1) / lanes * lanes;
   T* rows = scratch<T>(panels_.rows * rounded);
-  unpack<T, T>(middle, inner_panel_, j * problem_.middle_step * problem_.unit(), row, nullptr, Curve::none, rows, nullptr, rounded, panels_);
+  unpack<T, T>(middle, inner_panel_, j * problem_.middle_step * problem_.unit(), row, nullptr, Curve::none, rows,
+               nullptr, rounded, panels_);
   OuterSum<T> sum;
   sum.complex = problem_.complex;
   sum.accumulate = accumulate;
@@ -219,8 +228,7 @@ void BackwardTile<T>::second_weights(int64_t j, int64_t s0, int64_t n, const T* 
 }
 
 template <class T>
-void BackwardTile<T>::first_weights(int64_t k, int64_t q0, int64_t n, const T* dmiddle, T* dw1,
-                                    bool accumulate) const {
+void BackwardTile<T>::first_weights(int64_t k, int64_t q0, int64_t n, const T* dmiddle, T* dw1, bool accumulate) const {
   const auto& z = problem_.z;
   const int64_t unit = problem_.unit();
   OuterSum<T> sum;

@@ -35,15 +35,15 @@ template <class T, class Io>
 struct MonarchProblem {
   MonarchSizes z;
   int64_t batch = 0, in = 0, out = 0;
-  Numbers first = Numbers::real;   ///< of the first stage (real_columns: real x, complex factors)
-  bool complex = false;            ///< factors and result
-  const Io* x = nullptr;           ///< [batch, in]
-  const T* w1 = nullptr;           ///< [k, q, p]
-  const T* w2 = nullptr;           ///< [l, s, r]
-  const T* bias = nullptr;         ///< [out] or null
+  Numbers first = Numbers::real;  ///< of the first stage (real_columns: real x, complex factors)
+  bool complex = false;           ///< factors and result
+  const Io* x = nullptr;          ///< [batch, in]
+  const T* w1 = nullptr;          ///< [k, q, p]
+  const T* w2 = nullptr;          ///< [l, s, r]
+  const T* bias = nullptr;        ///< [out] or null
   Curve curve = Curve::none;
-  Io* y = nullptr;                 ///< [batch, out]
-  Io* before = nullptr;            ///< [batch, out] or null: the input of the activation
+  Io* y = nullptr;                    ///< [batch, out]
+  Io* before = nullptr;               ///< [batch, out] or null: the input of the activation
   int64_t middle_step = 0;            ///< places of a block j of middle rows: r, or more to spread cache sets
   std::vector<int32_t> middle_place;  ///< [k q]: middle row t = rho l + j lies in place j middle_step + rho
 
@@ -55,8 +55,8 @@ struct MonarchProblem {
   void make_places(bool dense);
 };
 
-/// Places for `rows` rows of a block: one more where their size is a multiple of a large power of two, since the same row
-/// of each block would then meet the others in a few cache sets.
+/// Places for `rows` rows of a block: one more where their size is a multiple of a large power of two, since the same
+/// row of each block would then meet the others in a few cache sets.
 int64_t spread(int64_t rows);
 
 /// A tile of rows [row0, row0 + panels.rows). Middle rows are held as [j][rho][m] per panel.
@@ -81,8 +81,8 @@ class ForwardTile {
   static int64_t second_step(const MonarchProblem<T, Io>& problem);
   /// All of it.
   void run(T* middle) const;
-  /// Where this tile's rows are in all kept ones, [batch][middle], if they can be used there: the panels are full and the
-  /// problem's places dense. Else null.
+  /// Where this tile's rows are in all kept ones, [batch][middle], if they can be used there: the panels are full and
+  /// the problem's places dense. Else null.
   T* in_place(T* kept) const;
   /// Copies the middle rows to their place in `kept` without the rounding of panels, or back.
   void keep(const T* middle, T* kept) const;
@@ -100,8 +100,8 @@ template <class T>
 class BackwardTile {
  public:
   struct Task {
-    const T* gradient = nullptr;  ///< dL/dz [batch, out]
-    T* dx = nullptr;              ///< [batch, in] or null
+    const T* gradient = nullptr;            ///< dL/dz [batch, out]
+    T* dx = nullptr;                        ///< [batch, in] or null
     const int32_t* result_place = nullptr;  ///< [l s unit]: column of dz -> place j spread(s) + s
   };
   BackwardTile(const MonarchProblem<T, T>& problem, const Task& task, int64_t row0, int64_t rows);

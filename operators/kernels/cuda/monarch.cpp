@@ -106,10 +106,11 @@ auto run_chosen(const Key& key, const at::Tensor& x, bool small, const Gemm& gem
 
   const float gemm_time = milliseconds(gemm, stream), fused_time = milliseconds(fused, stream);
   const bool choice = fused_time < gemm_time;
-  log::debug(fmt::format("Monarch product on cuda:{}, w1 [{}, {}, {}], w2 [{}, {}, {}], {} rows{}: batched products "
-                         "{:.3f} ms, fused {:.3f} ms",
-                         key[0], key[3], key[4], key[5], key[6], key[7], key[8], x.size(0),
-                         key[12] < 2 ? "" : ", backward", gemm_time, fused_time));
+  log::debug(
+      fmt::format("Monarch product on cuda:{}, w1 [{}, {}, {}], w2 [{}, {}, {}], {} rows{}: batched products "
+                  "{:.3f} ms, fused {:.3f} ms",
+                  key[0], key[3], key[4], key[5], key[6], key[7], key[8], x.size(0), key[12] < 2 ? "" : ", backward",
+                  gemm_time, fused_time));
   {
     const std::lock_guard lock(all.mutex);
     all.fused[key] = choice;
@@ -140,9 +141,10 @@ MonarchGradients monarch_backward(const MonarchBackwardTask& task) {
   int64_t direction = 2;  // which gradients are wanted and what was kept
   for (size_t i = 0; i < 4; ++i) direction += task.wanted[i] ? int64_t{4} << i : 0;
   direction += (task.middle.defined() ? 64 : 0) + (task.input_of_activation.defined() ? 128 : 0);
-  return run_chosen(key_of(task.x, task.w1, task.w2, task.gradient.size(1), task.activation, direction), task.x,
-                    std::max(task.w1.size(1), task.w2.size(1)) <= small_block,
-                    [&] { return monarch_backward_gemm(task); }, [&] { return monarch_backward_fused(task); });
+  return run_chosen(
+      key_of(task.x, task.w1, task.w2, task.gradient.size(1), task.activation, direction), task.x,
+      std::max(task.w1.size(1), task.w2.size(1)) <= small_block, [&] { return monarch_backward_gemm(task); },
+      [&] { return monarch_backward_fused(task); });
 }
 
 }  // namespace monarch::operators::kernels::cuda

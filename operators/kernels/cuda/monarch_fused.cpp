@@ -16,7 +16,9 @@ namespace {
 /// More staging lets more warps work between two barriers; beyond this it only costs room.
 constexpr int64_t most_staging = 64 * 1024;
 
-int64_t padded(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+int64_t padded(int64_t n, int64_t step) {
+  return (n + step - 1) / step * step;
+}
 
 /// What of a device a plan depends on.
 struct Limits {
@@ -34,8 +36,7 @@ std::optional<FusedPlan> plan_rows(const FusedTask& task, Numbers numbers, int r
   const EngineShape shape = engine_shape(numbers, rows);
   if (shape.rows == 0) return {};
   const FusedFactor &first = task.first, &second = task.second;
-  const int64_t middle =
-      padded(second.blocks * padded(second.k, shape.k_step) * shape.stride * shape.number, 128);
+  const int64_t middle = padded(second.blocks * padded(second.k, shape.k_step) * shape.stride * shape.number, 128);
   const int64_t warps = int64_t{fused_warps} * shape.warp_bytes;
   const int64_t room = (limits.shared_bytes - middle - warps) / 128 * 128;
   const int64_t block_in = padded(first.k, shape.k_step) * shape.stride * shape.number;
@@ -123,14 +124,21 @@ bool small_enough(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w
 
 FusedPlan plan_or_fail(const FusedTask& task, Numbers numbers, int rows, const Limits& limits) {
   const auto plan = plan_fused(task, numbers, rows, limits);
-  check<BackendError>(plan.has_value(), [&] {
-    return fmt::format("fused Monarch kernel: a tile of rows of {} middle columns does not fit into {} bytes of shared "
-                       "memory", task.second.blocks * task.second.k, limits.shared_bytes);
-  }, "use the path of two batched products, which takes every size");
+  check<BackendError>(
+      plan.has_value(),
+      [&] {
+        return fmt::format(
+            "fused Monarch kernel: a tile of rows of {} middle columns does not fit into {} bytes of shared "
+            "memory",
+            task.second.blocks * task.second.k, limits.shared_bytes);
+      },
+      "use the path of two batched products, which takes every size");
   return *plan;
 }
 
-CUstream_st* stream_of(const at::Tensor& x) { return at::cuda::getCurrentCUDAStream(x.get_device()).stream(); }
+CUstream_st* stream_of(const at::Tensor& x) {
+  return at::cuda::getCurrentCUDAStream(x.get_device()).stream();
+}
 
 MonarchForward forward_for_recomputing(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2,
                                        const at::Tensor& bias, int64_t out, Activation activation, bool keep) {

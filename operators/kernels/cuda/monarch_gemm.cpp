@@ -50,12 +50,18 @@ const void* data(const Operand& a) {
 
 cudaDataType_t cuda_type(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kHalf: return CUDA_R_16F;
-    case at::kBFloat16: return CUDA_R_16BF;
-    case at::kDouble: return CUDA_R_64F;
-    case at::kComplexFloat: return CUDA_C_32F;
-    case at::kComplexDouble: return CUDA_C_64F;
-    default: return CUDA_R_32F;
+    case at::kHalf:
+      return CUDA_R_16F;
+    case at::kBFloat16:
+      return CUDA_R_16BF;
+    case at::kDouble:
+      return CUDA_R_64F;
+    case at::kComplexFloat:
+      return CUDA_C_32F;
+    case at::kComplexDouble:
+      return CUDA_C_64F;
+    default:
+      return CUDA_R_32F;
   }
 }
 
@@ -93,10 +99,10 @@ void gemm(int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b, c
   // The handle comes with the current stream, and with TF32 where PyTorch's settings allow it.
   const cublasHandle_t handle = at::cuda::getCurrentCUDABlasHandle();
   const WideSums wide(handle, dtype);
-  check_cublas(cublasGemmStridedBatchedEx_64(
-                   handle, operation(a), operation(b), m, n, k, one, data(a), type, a.leading, a.stride, data(b), type,
-                   b.leading, b.stride, zero, const_cast<void*>(data(c)), type, c.leading, c.stride, count,
-                   twofold ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+  check_cublas(cublasGemmStridedBatchedEx_64(handle, operation(a), operation(b), m, n, k, one, data(a), type, a.leading,
+                                             a.stride, data(b), type, b.leading, b.stride, zero,
+                                             const_cast<void*>(data(c)), type, c.leading, c.stride, count,
+                                             twofold ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
                "cublasGemmStridedBatchedEx_64");
 }
 
@@ -114,13 +120,20 @@ at::Tensor in_dtype_of(const at::Tensor& x, const at::Tensor& w) {
 
 Numbers numbers_of(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kHalf: return Numbers::float16;
-    case at::kBFloat16: return Numbers::bfloat16;
-    case at::kFloat: return at::globalContext().allowTF32CuBLAS() ? Numbers::tf32 : Numbers::float32;
-    case at::kDouble: return Numbers::float64;
-    case at::kComplexFloat: return Numbers::complex64;
-    case at::kComplexDouble: return Numbers::complex128;
-    default: fail<DtypeError>("Monarch product on CUDA: " + std::string(c10::toString(dtype)) + " is not supported");
+    case at::kHalf:
+      return Numbers::float16;
+    case at::kBFloat16:
+      return Numbers::bfloat16;
+    case at::kFloat:
+      return at::globalContext().allowTF32CuBLAS() ? Numbers::tf32 : Numbers::float32;
+    case at::kDouble:
+      return Numbers::float64;
+    case at::kComplexFloat:
+      return Numbers::complex64;
+    case at::kComplexDouble:
+      return Numbers::complex128;
+    default:
+      fail<DtypeError>("Monarch product on CUDA: " + std::string(c10::toString(dtype)) + " is not supported");
   }
 }
 
@@ -184,8 +197,7 @@ MonarchBackwardTask recomputed(MonarchBackwardTask task, ForwardFunction forward
   const bool gelu = task.activation == Activation::gelu || task.activation == Activation::gelu_tanh;
   if (gelu && !task.input_of_activation.defined()) {
     const bool keep = task.wanted[2] && !task.middle.defined();
-    MonarchForward again =
-        forward(task.x, task.w1, task.w2, task.bias, task.gradient.size(1), Activation::none, keep);
+    MonarchForward again = forward(task.x, task.w1, task.w2, task.bias, task.gradient.size(1), Activation::none, keep);
     task.input_of_activation = again.y;
     if (keep) task.middle = again.middle;
   }

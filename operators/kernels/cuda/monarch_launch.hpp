@@ -34,7 +34,7 @@ struct FusedTask {
   void* in_turned = nullptr;            ///< [first.blocks·first.k, batch_stride]: in, after act'
   void* middle = nullptr;               ///< [second.blocks·second.k, batch_stride]
   int64_t batch = 0, batch_stride = 0, in_columns = 0, out_columns = 0;
-  bool real_in = false, real_out = false;  ///< in, out hold real numbers where the factors are complex
+  bool real_in = false, real_out = false;    ///< in, out hold real numbers where the factors are complex
   Activation activation = Activation::none;  ///< of out; of in (its derivative) for the adjoint
 };
 

@@ -41,17 +41,17 @@ struct Case {
 };
 
 const std::vector<Case> cases = {
-    {{1, 1, 1, 1, 1, 1}, 1, 1, 1},                  // tiny
-    {{2, 3, 4, 3, 2, 2}, 5, 7, 5, false},           // k != l, padded and cropped
-    {{1, 7, 5, 7, 3, 1}, 3, 5, 21},                 // prime, one block, contraction over one number
-    {{3, 5, 7, 5, 11, 3}, 13, 20, 53},              // prime, padded and cropped
-    {{8, 4, 3, 4, 5, 8}, 9, 17, 18},                // blocks that have no column at all
-    {{8, 8, 8, 8, 8, 8}, 64, 64, 64, false},        // square
-    {{4, 24, 20, 6, 18, 16}, 200, 80, 108},         // more rows than a tile
-    {{2, 40, 70, 5, 33, 16}, 37, 139, 163},         // contraction longer than a chunk
-    {{4, 64, 48, 32, 16, 8}, 33, 192, 512},         // rectangular, many interleaved blocks
-    {{8, 64, 128, 16, 40, 32}, 30, 1023, 635},      // input staged in several groups of blocks
-    {{2, 8, 400, 4, 250, 4}, 20, 800, 999},         // output staged in several chunks of a block
+    {{1, 1, 1, 1, 1, 1}, 1, 1, 1},              // tiny
+    {{2, 3, 4, 3, 2, 2}, 5, 7, 5, false},       // k != l, padded and cropped
+    {{1, 7, 5, 7, 3, 1}, 3, 5, 21},             // prime, one block, contraction over one number
+    {{3, 5, 7, 5, 11, 3}, 13, 20, 53},          // prime, padded and cropped
+    {{8, 4, 3, 4, 5, 8}, 9, 17, 18},            // blocks that have no column at all
+    {{8, 8, 8, 8, 8, 8}, 64, 64, 64, false},    // square
+    {{4, 24, 20, 6, 18, 16}, 200, 80, 108},     // more rows than a tile
+    {{2, 40, 70, 5, 33, 16}, 37, 139, 163},     // contraction longer than a chunk
+    {{4, 64, 48, 32, 16, 8}, 33, 192, 512},     // rectangular, many interleaved blocks
+    {{8, 64, 128, 16, 40, 32}, 30, 1023, 635},  // input staged in several groups of blocks
+    {{2, 8, 400, 4, 250, 4}, 20, 800, 999},     // output staged in several chunks of a block
 };
 
 /// Inputs in their own dtype on the CPU. `real`: real x with complex factors.
@@ -222,8 +222,7 @@ void require_equivalence(const Case& c, at::ScalarType dtype, bool real, Activat
 
 TEST_CASE("Monarch on CUDA: both ways equal the composite form for every size and element type") {
   device();
-  for (const auto dtype :
-       {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble, at::kHalf, at::kBFloat16}) {
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble, at::kHalf, at::kBFloat16}) {
     for (const Case& c : cases) require_equivalence(c, dtype, false, Activation::none);
   }
 }
