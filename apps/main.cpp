@@ -51,6 +51,7 @@ int run(int count, char** words) {
   apps::add_densify(app);
   apps::add_inspect(app);
   apps::add_count(app);
+  apps::add_transform(app);
 
   try {
     app.parse(count, words);

@@ -29,7 +29,7 @@ TEST_CASE("help and version exit with 0") {
   const TemporaryFolder folder;
   REQUIRE_THAT(run_monarch(folder.path(), "--version").output, Contains("monarch 0."));
   for (const auto* command : {"", "recon", "info", "compare", "bench", "bench recon", "bench multiply", "project", "densify",
-                              "inspect"}) {
+                              "inspect", "count", "transform"}) {
     const auto result = run_monarch(folder.path(), std::string(command) + " --help");
     INFO(command);
     REQUIRE(result.exit_code == 0);

@@ -214,6 +214,37 @@ class Numpy(unittest.TestCase):
         self.assertFalse(np.abs(blocks - right).max() <= 1e-12)
 
 
+class Constructions(unittest.TestCase):
+    def test_dft_equals_numpy_at_many_sizes(self):
+        for n in (4, 15, 26, 49, 100, 231, 598, 1331, 2310):
+            for inverse in (False, True):
+                w1, w2, order = torch.ops.monarch.dft(n, inverse=inverse)
+                x = torch.randn(3, n, dtype=torch.complex128)
+                y = multiply(x[:, order], w1, w2).numpy()
+                expected = (np.fft.ifft if inverse else np.fft.fft)(x.numpy(), norm="ortho")
+                with self.subTest(n=n, inverse=inverse):
+                    self.assertLessEqual(np.linalg.norm(y - expected), 1e-13 * np.linalg.norm(expected))
+        with self.assertRaisesRegex(RuntimeError, "prime"):
+            torch.ops.monarch.dft(101)
+
+    def test_projection_is_the_best_approximation_of_each_slice(self):
+        k, l, rank, p, s = 3, 4, 2, 10, 7
+        a = torch.randn(l * s, k * p, dtype=torch.complex128)
+        w1, w2, spectrum, error = torch.ops.monarch.project(a, [k, l * rank, p, l, s, k * rank])
+        dense = torch.ops.monarch.dense(w1, w2)
+        self.assertLessEqual(abs(((a - dense).norm() / a.norm()).item() - error), 1e-12)
+        discarded = 0.0
+        for i in range(k):
+            for j in range(l):
+                values = np.linalg.svd(a[j::l, i * p:(i + 1) * p].numpy(), compute_uv=False)
+                np.testing.assert_allclose(spectrum[i, j].numpy(), values, rtol=1e-10)
+                discarded += float((values[rank:] ** 2).sum())
+        self.assertLessEqual(abs(error - discarded ** 0.5 / a.norm().item()), 1e-12)
+        again = torch.ops.monarch.project(dense, [k, l * rank, p, l, s, k * rank])
+        self.assertLessEqual(again[3], 1e-7)
+        self.assertLessEqual((torch.ops.monarch.dense(again[0], again[1]) - dense).norm().item(), 1e-12)
+
+
 class Tracing(unittest.TestCase):
     def setUp(self):
         torch._dynamo.reset()

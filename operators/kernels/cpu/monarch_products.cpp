@@ -9,8 +9,9 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "monarch/operators/kernels/cpu/monarch_products.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before highway.h
+
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
