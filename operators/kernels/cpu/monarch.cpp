@@ -31,7 +31,8 @@ constexpr int64_t kMostRows = 256;         // of a tile; monarch_bfloat16.cpp co
 constexpr double kCachedBytes = 1 << 18;   // of middle rows in a tile
 constexpr double kLargeFactors = 1 << 20;  // bytes from which more rows share one reading of the factors,
 constexpr int64_t kLargeBlock = 128;       // where blocks are so large that middle rows may leave the cache
-constexpr double kParallelFlops = 2e6;     // below, one thread is faster than waking another
+constexpr double kFlopsPerSecond = 1e11;   // of one thread, about; to estimate what threads would save
+constexpr double kBytesPerSecond = 3e10;   // of factors that a thread reads
 
 Curve curve_of(Activation activation) {
   switch (activation) {
@@ -131,7 +132,7 @@ template <class Tile>
 void forward_tiles(const typename Tile::Problem& problem, typename Tile::Kept* kept) {
   using Middle = typename Tile::Middle;
   const int64_t threads = at::get_num_threads();
-  const bool worth = flops(problem) >= kParallelFlops && threads > 1;
+  const bool worth = worth_sharing(flops(problem) / kFlopsPerSecond, 1);
   const int64_t rows = tile_rows(problem, worth ? threads : 1);
   const int64_t tiles = (problem.batch + rows - 1) / rows;
   if (!worth || tiles >= threads) {
@@ -179,7 +180,7 @@ at::Tensor whole_rows(const at::Tensor& x, at::ScalarType dtype, int64_t columns
 /// Threads share the factors of few rows where these come from memory.
 template <class T, class Io>
 bool share_few_rows(const MonarchProblem<T, Io>& problem) {
-  return at::get_num_threads() > 1 && factor_bytes(problem) >= kLargeFactors;
+  return worth_sharing(factor_bytes(problem) / kBytesPerSecond, 2);
 }
 
 /// Kept for backward: [batch, k q], rows of a panel [j][rho][row] one panel after the other; few rows [row][j][rho].
@@ -265,7 +266,7 @@ class Backward {
   void run() {
     if (problem_.batch <= kFewRows) return run_few_rows();
     const int64_t threads = at::get_num_threads();
-    const bool worth = threads > 1 && 2 * flops(problem_) >= kParallelFlops;
+    const bool worth = worth_sharing(2 * flops(problem_) / kFlopsPerSecond, 1);
     const int64_t rows = tile_rows(problem_, worth ? threads : 1);
     const int64_t tiles = (problem_.batch + rows - 1) / rows;
     // A copy of the weights' gradients per thread costs their size thrice; that must be small beside the work.

@@ -131,4 +131,18 @@ struct DotProducts {
 template <class T, class Weight>
 void dot_products(const DotProducts<T, Weight>& products);
 
+/// y[b][column] = sum_k d[b][k] · w[k][column] (complex: · conj(w)) for a few rows b; w is read once, in its order.
+template <class T>
+struct RowSums {
+  bool complex = false;
+  int64_t rows = 0, K = 0, columns = 0;  ///< columns: numbers of T (two for a complex number)
+  const T* d = nullptr;                  ///< row b: K real parts, then K imaginary parts where complex
+  const T* w = nullptr;
+  int64_t w_row = 0;
+  T* y = nullptr;
+  int64_t y_row = 0;
+};
+template <class T>
+void row_sums(const RowSums<T>& sums);
+
 }  // namespace monarch::operators::kernels::cpu

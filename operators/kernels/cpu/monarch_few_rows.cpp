@@ -7,16 +7,15 @@
 namespace monarch::operators::kernels::cpu {
 namespace {
 
-/// Rows b of complex or real numbers, taken from `from(b, i)` and laid out as the broadcast side of outer_sum:
-/// [b][real parts, then imaginary parts], each `m` long.
+/// Row b of complex or real numbers from(b, i): n real parts, then n imaginary parts.
 template <class T, class From>
-void planes(int64_t batch, int64_t n, int64_t m, bool complex, T* to, const From& from) {
+void planes(int64_t batch, int64_t n, bool complex, T* to, const From& from) {
   for (int64_t b = 0; b < batch; ++b) {
-    T* row = to + b * m * (complex ? 2 : 1);
+    T* row = to + b * n * (complex ? 2 : 1);
     for (int64_t i = 0; i < n; ++i) {
       const T* value = from(b, i);
       row[i] = value[0];
-      if (complex) row[m + i] = value[1];
+      if (complex) row[n + i] = value[1];
     }
   }
 }
@@ -118,20 +117,19 @@ void few_rows_backward(const MonarchProblem<T, T>& problem, const FewRowsGradien
       outer_sum(sum, rows);
     }
     if (!wants_first) return;
-    const Panels along(z.s, (z.s + lanes - 1) / lanes * lanes, lanes);  // sums over s
-    std::vector<T> d(static_cast<size_t>(batch * along.last_m * unit)), result(static_cast<size_t>(batch * z.r * unit));
-    planes(batch, z.s, along.last_m, complex, d.data(), dz);
-    OuterSum<T> sum;
-    sum.complex = complex;
-    sum.accumulate = false;
-    sum.N = batch;
-    sum.columns = z.r * unit;
-    sum.d = d.data();
-    sum.x = problem.w2 + j * z.s * z.r * unit;
-    sum.x_row = z.r * unit;
-    sum.dw = result.data();
-    sum.dw_row = z.r * unit;
-    outer_sum(sum, along);
+    std::vector<T> d(static_cast<size_t>(batch * z.s * unit)), result(static_cast<size_t>(batch * z.r * unit));
+    planes(batch, z.s, complex, d.data(), dz);
+    RowSums<T> sums;
+    sums.complex = complex;
+    sums.rows = batch;
+    sums.K = z.s;
+    sums.columns = z.r * unit;
+    sums.d = d.data();
+    sums.w = problem.w2 + j * z.s * z.r * unit;
+    sums.w_row = z.r * unit;
+    sums.y = result.data();
+    sums.y_row = z.r * unit;
+    row_sums(sums);
     for (int64_t b = 0; b < batch; ++b) {
       for (int64_t rho = 0; rho < z.r; ++rho) {
         for (int64_t u = 0; u < unit; ++u) {
@@ -163,20 +161,19 @@ void few_rows_backward(const MonarchProblem<T, T>& problem, const FewRowsGradien
       outer_sum(sum, rows);
     }
     if (gradients.dx) {
-      const Panels along(z.q, (z.q + lanes - 1) / lanes * lanes, lanes);  // sums over q
-      std::vector<T> d(static_cast<size_t>(batch * along.last_m * unit));
-      planes(batch, z.q, along.last_m, complex, d.data(), dm);
-      OuterSum<T> sum;
-      sum.complex = complex;
-      sum.accumulate = false;
-      sum.N = batch;
-      sum.columns = have;
-      sum.d = d.data();
-      sum.x = problem.w1 + k * z.q * z.p * unit;
-      sum.x_row = z.p * unit;
-      sum.dw = gradients.dx + k * z.p * unit;
-      sum.dw_row = problem.in * unit;
-      outer_sum(sum, along);
+      std::vector<T> d(static_cast<size_t>(batch * z.q * unit));
+      planes(batch, z.q, complex, d.data(), dm);
+      RowSums<T> sums;
+      sums.complex = complex;
+      sums.rows = batch;
+      sums.K = z.q;
+      sums.columns = have;
+      sums.d = d.data();
+      sums.w = problem.w1 + k * z.q * z.p * unit;
+      sums.w_row = z.p * unit;
+      sums.y = gradients.dx + k * z.p * unit;
+      sums.y_row = problem.in * unit;
+      row_sums(sums);
     }
   });
 }

@@ -336,6 +336,18 @@ void outer_vectors(const OuterSum<T>& s, const Panels& panels, const T* x, int64
 
 template <class T, bool Complex>
 void outer_sum_of(const OuterSum<T>& s, const Panels& panels) {
+  constexpr int64_t group = 8;  // rows of dw that are finished before the next ones
+  if (panels.rows <= group && s.N > group) {
+    // So few products per number: dw is written in its order.
+    for (int64_t n = 0; n < s.N; n += group) {
+      OuterSum<T> part = s;
+      part.N = std::min(group, s.N - n);
+      part.d_first = s.d_first + n;
+      part.dw = s.dw + n * s.dw_row;
+      outer_sum_of<T, Complex>(part, panels);
+    }
+    return;
+  }
   // A strip of columns is copied beside each other first: rows that lie a power of two apart share cache sets.
   constexpr int64_t strip = kMaxVectors * lanes<T>();
   static thread_local struct Buffer {

@@ -382,6 +382,54 @@ void dot_mode(const DotProducts<T, Weight>& p) {
   for (; b < p.rows; ++b) dot_rows<T, Weight, 1, Complex>(p, b);
 }
 
+/// Adds up to four rows of w to one row of y, or starts it with them.
+template <class T, bool Complex, int Rows>
+void add_rows(const RowSums<T>& s, int64_t b, int64_t k) {
+  const Tag<T> d;
+  constexpr int64_t N = lanes<T>();
+  const T* const re = s.d + b * s.K * (Complex ? 2 : 1) + k;
+  const T* const w = s.w + k * s.w_row;
+  T* const y = s.y + b * s.y_row;
+  Vector<T> factor[Rows], turned[Complex ? Rows : 1];
+#pragma GCC unroll 4
+  for (int i = 0; i < Rows; ++i) {
+    factor[i] = hn::Set(d, re[i]);
+    if constexpr (Complex) {
+      factor[i] = hn::OddEven(hn::Neg(factor[i]), factor[i]);  // d (wr, -wi) + i d (wi, wr)
+      turned[i] = hn::Set(d, re[s.K + i]);
+    }
+  }
+  const auto add = [&](Vector<T>& value, int i, Vector<T> v) HWY_ATTR {
+    value = hn::MulAdd(factor[i], v, value);
+    if constexpr (Complex) value = hn::MulAdd(turned[i], hn::Reverse2(d, v), value);
+  };
+  int64_t c = 0;
+  for (; c + N <= s.columns; c += N) {
+    auto value = k == 0 ? hn::Zero(d) : hn::LoadU(d, y + c);
+#pragma GCC unroll 4
+    for (int i = 0; i < Rows; ++i) add(value, i, hn::LoadU(d, w + i * s.w_row + c));
+    hn::StoreU(value, d, y + c);
+  }
+  if (c < s.columns) {
+    const auto mask = hn::FirstN(d, static_cast<size_t>(s.columns - c));
+    auto value = k == 0 ? hn::Zero(d) : hn::MaskedLoad(mask, d, y + c);
+#pragma GCC unroll 4
+    for (int i = 0; i < Rows; ++i) add(value, i, hn::MaskedLoad(mask, d, w + i * s.w_row + c));
+    hn::BlendedStore(value, mask, d, y + c);
+  }
+}
+
+template <class T, bool Complex>
+void row_sums_mode(const RowSums<T>& s) {
+  int64_t k = 0;
+  for (; k + 4 <= s.K; k += 4) {
+    for (int64_t b = 0; b < s.rows; ++b) add_rows<T, Complex, 4>(s, b, k);
+  }
+  for (; k < s.K; ++k) {
+    for (int64_t b = 0; b < s.rows; ++b) add_rows<T, Complex, 1>(s, b, k);
+  }
+}
+
 // ---- what dispatch sees --------------------------------------------------------------------------------------------
 
 void pack_f(const float* x, int64_t x_row, int64_t columns, int64_t padded, const int32_t* place, float* tile,
@@ -427,6 +475,12 @@ template <class T, class Weight>
 void dots(const DotProducts<T, Weight>& p) {
   p.numbers == Numbers::real ? dot_mode<T, Weight, false>(p) : dot_mode<T, Weight, true>(p);
 }
+void sums_f(const RowSums<float>& s) {
+  s.complex ? row_sums_mode<float, true>(s) : row_sums_mode<float, false>(s);
+}
+void sums_d(const RowSums<double>& s) {
+  s.complex ? row_sums_mode<double, true>(s) : row_sums_mode<double, false>(s);
+}
 void dots_f(const DotProducts<float, float>& p) {
   dots(p);
 }
@@ -465,6 +519,12 @@ void curve_f(const float*, const float*, Curve, float*, int64_t) {
 void curve_d(const double*, const double*, Curve, double*, int64_t) {
   absent();
 }
+void sums_f(const RowSums<float>&) {
+  absent();
+}
+void sums_d(const RowSums<double>&) {
+  absent();
+}
 void dots_f(const DotProducts<float, float>&) {
   absent();
 }
@@ -499,6 +559,8 @@ HWY_EXPORT(unpack_d);
 HWY_EXPORT(unpack_h);
 HWY_EXPORT(curve_f);
 HWY_EXPORT(curve_d);
+HWY_EXPORT(sums_f);
+HWY_EXPORT(sums_d);
 HWY_EXPORT(dots_f);
 HWY_EXPORT(finish_f);
 HWY_EXPORT(dots_d);
@@ -567,6 +629,15 @@ void finish_row(const float* z, const float* bias, Curve curve, uint16_t* y, uin
 template <>
 void dot_products(const DotProducts<float, uint16_t>& products) {
   HWY_DYNAMIC_DISPATCH(dots_h)(products);
+}
+
+template <>
+void row_sums(const RowSums<float>& sums) {
+  HWY_DYNAMIC_DISPATCH(sums_f)(sums);
+}
+template <>
+void row_sums(const RowSums<double>& sums) {
+  HWY_DYNAMIC_DISPATCH(sums_d)(sums);
 }
 
 }  // namespace monarch::operators::kernels::cpu

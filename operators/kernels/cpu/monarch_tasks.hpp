@@ -20,6 +20,10 @@ void for_each(int64_t count, bool parallel, const F& f) {
   });
 }
 
+/// True where the threads save more time than it costs to wake them, `regions` times: with threads that wait by
+/// sleeping that is a tenth of a millisecond, with spinning ones microseconds, so it is measured once.
+bool worth_sharing(double seconds, int regions);
+
 /// Blocks cut into parts of their rows: enough tasks for every thread.
 struct Tasks {
   Tasks(int64_t block_count, int64_t block_rows, int64_t threads)

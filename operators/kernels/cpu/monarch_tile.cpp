@@ -3,8 +3,12 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstring>
 #include <new>
+
+#include "monarch/operators/kernels/cpu/monarch_tasks.hpp"
 
 namespace monarch::operators::kernels::cpu {
 namespace {
@@ -34,6 +38,23 @@ T* Scratch<T>::get(int64_t count) {
     size_ = static_cast<int64_t>(bytes / sizeof(T));
   }
   return data_.get();
+}
+
+bool worth_sharing(double seconds, int regions) {
+  const int threads = at::get_num_threads();
+  if (threads < 2 || at::in_parallel_region()) return false;
+  static const double cost = [&] {
+    using Clock = std::chrono::steady_clock;
+    std::array<double, 7> tries{};
+    for (double& t : tries) {
+      const auto start = Clock::now();
+      at::parallel_for(0, threads, 1, [](int64_t, int64_t) {});
+      t = std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    std::sort(tries.begin(), tries.end());
+    return tries[tries.size() / 2];
+  }();
+  return seconds * (1 - 1.0 / threads) > 1.5 * cost * regions;
 }
 
 int64_t spread(int64_t rows) {
