@@ -148,6 +148,81 @@ std::vector<std::string> Config::texts(const std::string& key, const std::vector
   return state_->get<std::vector<std::string>>(key, "an array of strings", fallback, State::array_of<std::string>);
 }
 
+namespace {
+void merge_tables(toml::table& into, const toml::table& from) {
+  for (const auto& [key, node] : from) {
+    const toml::table* inner = node.as_table();
+    toml::table* mine = inner ? into[key.str()].as_table() : nullptr;
+    if (mine)
+      merge_tables(*mine, *inner);
+    else
+      into.insert_or_assign(key.str(), node);
+  }
+}
+}  // namespace
+
+std::vector<Config> Config::tables(const std::string& key) const {
+  std::vector<Config> result;
+  const toml::node* node = state_->find(key);
+  if (!node) return result;
+  const toml::array* array = node->as_array();
+  if (!array) state_->wrong_type(key, *node, "an array of tables");
+  for (const auto& element : *array) {
+    if (!element.is_table()) state_->wrong_type(key, element, "an array of tables");
+    auto state = std::make_unique<State>();
+    state->name = fmt::format("{}: [[{}]] {}", state_->name, key, result.size() + 1);
+    state->table = *element.as_table();
+    result.push_back(Config(std::move(state)));
+  }
+  return result;
+}
+
+std::vector<std::string> Config::names(const std::string& table) const {
+  std::vector<std::string> result;
+  const toml::table* node = &state_->table;
+  if (!table.empty()) node = state_->table.at_path(table).as_table();
+  if (node)
+    for (const auto& [key, value] : *node) result.emplace_back(key.str());
+  return result;
+}
+
+void Config::set(const std::string& assignment) {
+  const size_t equals = assignment.find('=');
+  check<ConfigError>(equals != std::string::npos && equals > 0,
+                     [&] { return fmt::format("'{}' is no assignment", assignment); }, "write key=value");
+  const std::string key = assignment.substr(0, equals), value = assignment.substr(equals + 1);
+  toml::table parsed;
+  try {
+    parsed = toml::parse(key + " = " + value);
+  } catch (const toml::parse_error&) {
+    try {
+      parsed = toml::parse(key + " = " + nlohmann::json(value).dump());
+    } catch (const toml::parse_error& error) {
+      fail<ConfigError>(fmt::format("'{}' is no assignment: {}", assignment, std::string(error.description())),
+                        "write key=value");
+    }
+  }
+  merge_tables(state_->table, parsed);
+}
+
+void Config::merge(const Config& other) {
+  merge_tables(state_->table, other.state_->table);
+}
+
+std::string Config::toml() const {
+  std::ostringstream text;
+  text << state_->table << '\n';
+  return text.str();
+}
+
+Config Config::copy() const {
+  return Config(std::make_unique<State>(*state_));
+}
+
+const std::string& Config::name() const {
+  return state_->name;
+}
+
 void Config::finish() const {
   std::map<std::string, size_t> found;
   State::leaves(state_->table, "", found);

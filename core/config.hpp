@@ -37,6 +37,23 @@ class Config {
   std::vector<double> numbers(const std::string& key, const std::vector<double>& fallback) const;
   std::vector<std::string> texts(const std::string& key, const std::vector<std::string>& fallback) const;
 
+  /// One Config for each table of the array `[[key]]`, in order; its keys count from that table. None where absent.
+  /// Reading it does not mark the keys inside as read: call finish() on each.
+  std::vector<Config> tables(const std::string& key) const;
+  /// The names directly below a table ("" is the root), sorted; none where it is absent.
+  std::vector<std::string> names(const std::string& table) const;
+
+  /// Sets one key: "training.epochs=20", the value in TOML syntax (a bare word counts as text). Tables on the way are
+  /// made. Throws ConfigError.
+  void set(const std::string& assignment);
+  /// Every key of `other` replaces or joins the keys here (tables are merged, arrays replaced).
+  void merge(const Config& other);
+  /// The whole content as TOML text, after set() and merge(): parse() of it gives the same Config.
+  std::string toml() const;
+  Config copy() const;
+  /// The file's name, for messages.
+  const std::string& name() const;
+
   /// Throws ConfigError when the file holds a key that no getter asked for.
   void finish() const;
 

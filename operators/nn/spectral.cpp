@@ -1,0 +1,138 @@
+#include "monarch/operators/nn/spectral.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "monarch/core/error.hpp"
+#include "monarch/core/text.hpp"
+#include "monarch/operators/monarch/transform.hpp"
+#include "monarch/operators/nn/activate.hpp"
+
+namespace monarch::operators {
+namespace {
+
+/// M · x over axis `axis`: m complex [rows, n], x [.., n, ..] -> [.., rows, ..].
+at::Tensor along(const at::Tensor& m, const at::Tensor& x, int64_t axis) {
+  return at::matmul(x.movedim(axis, -1), m.t()).movedim(-1, axis);
+}
+
+void check_spectral(const at::Tensor& x, const SpectralWeights& w) {
+  const int64_t d = static_cast<int64_t>(w.axes.size());
+  check<ShapeError>(d >= 1 && d <= 3, [&] { return fmt::format("a spectral layer has 1 to 3 axes, not {}", d); });
+  check<ShapeError>(x.dim() == d + 2, [&] {
+    return fmt::format("spectral layer over {} axes: x must be [batch, channel, {} axes], found {}", d, d,
+                       shape_text(x.sizes()));
+  });
+  check<DtypeError>(x.is_floating_point(), "spectral layer: x must be real");
+  check<DtypeError>(w.weight.is_complex(), "spectral layer: the weight must be complex");
+  check<ShapeError>(w.weight.dim() == d + 2 && w.weight.size(0) == x.size(1), [&] {
+    return fmt::format("spectral layer: the weight must be [in, out, {} mode axes] with in = {}, found {}", d,
+                       x.size(1), shape_text(w.weight.sizes()));
+  });
+  for (int64_t a = 0; a < d; ++a) {
+    const auto& [forward, inverse] = w.axes[a];
+    check<ShapeError>(forward.dim() == 2 && inverse.dim() == 2 && forward.size(1) == x.size(a + 2) &&
+                          forward.size(0) == w.weight.size(a + 2) && inverse.size(1) == w.weight.size(a + 2),
+                      [&] {
+                        return fmt::format(
+                            "spectral layer, axis {}: x has {} points and the weight {} modes, but the transforms are {} "
+                            "and {}",
+                            a, x.size(a + 2), w.weight.size(a + 2), shape_text(forward.sizes()),
+                            shape_text(inverse.sizes()));
+                      });
+    check<ShapeError>(!w.pointwise.defined() || inverse.size(0) == x.size(a + 2), [&] {
+      return fmt::format("spectral layer, axis {}: a pointwise path needs {} points on both sides, found {}", a,
+                         x.size(a + 2), inverse.size(0));
+    });
+  }
+}
+
+}  // namespace
+
+AxisTransform truncated_fourier(int64_t n, int64_t m, KeptModes kept, at::ScalarType precision, int64_t n_out) {
+  if (n_out == 0) n_out = n;
+  check<ShapeError>(n >= 1 && n_out >= 1 && m >= 1,
+                    [&] { return fmt::format("{} modes of {} points: both must be positive", m, std::min(n, n_out)); });
+  const int64_t points = std::min(n, n_out);
+  const int64_t most = kept == KeptModes::low_both ? points / 2 : points / 2 + 1;
+  check<ShapeError>(m <= most,
+                    [&] {
+                      return fmt::format("{} modes on an axis of {} points: at most {} fit (Nyquist)", m, points, most);
+                    },
+                    "take fewer modes or a finer grid");
+  std::vector<int64_t> k = kept == KeptModes::low_both ? low_frequencies(n, m) : first_indices(m);
+  for (int64_t a = 0; kept == KeptModes::low_both && a < m; ++a) k[m + a] = a - m;  // signed: n_out may differ from n
+  const auto options = at::TensorOptions().dtype(at::kDouble);
+  const at::Tensor frequencies = at::tensor(k, at::kLong);
+  const auto phases = [&](int64_t length) {  // [modes, length], reduced before the multiplication by 2 pi / length
+    const at::Tensor product = frequencies.unsqueeze(1) * at::arange(length, at::kLong).unsqueeze(0);
+    return product.remainder(length).to(at::kDouble) * (2 * M_PI / static_cast<double>(length));
+  };
+  at::Tensor count = at::ones({static_cast<int64_t>(k.size())}, options);
+  if (kept == KeptModes::low_half)
+    for (int64_t a = 0; a < m; ++a) {
+      const bool alone = a == 0 || (2 * a == n && n_out == n);
+      count[a] = alone ? 1.0 : 2.0;
+    }
+  const at::Tensor out_phase = phases(n_out), in_phase = phases(n);
+  AxisTransform t;
+  t.forward = at::complex(in_phase.cos(), -in_phase.sin());
+  t.inverse = (at::complex(out_phase.cos(), out_phase.sin()) * (count / static_cast<double>(n)).unsqueeze(1)).t();
+  const auto type = at::toComplexType(precision);
+  t.forward = t.forward.to(type).contiguous();
+  t.inverse = t.inverse.to(type).contiguous();
+  return t;
+}
+
+at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& w) {
+  check_spectral(x, w);
+  const int64_t d = static_cast<int64_t>(w.axes.size());
+  // The last axis first: its half spectrum is the smaller.
+  at::Tensor modes = x.to(w.weight.scalar_type());
+  for (int64_t a = d - 1; a >= 0; --a) modes = along(w.axes[a].forward, modes, a + 2);
+  // [batch, in, K] · [in, out, K], one product for each of the K kept modes.
+  const int64_t in = w.weight.size(0), out = w.weight.size(1);
+  std::vector<int64_t> kept(w.weight.sizes().begin() + 2, w.weight.sizes().end());
+  at::Tensor mixed = at::matmul(modes.reshape({x.size(0), in, -1}).permute({2, 0, 1}),
+                                w.weight.reshape({in, out, -1}).permute({2, 0, 1}));  // [K, batch, out]
+  std::vector<int64_t> shape{x.size(0), out};
+  shape.insert(shape.end(), kept.begin(), kept.end());
+  at::Tensor y = mixed.permute({1, 2, 0}).reshape(shape);
+  for (int64_t a = 0; a < d; ++a) y = along(w.axes[a].inverse, y, a + 2);
+  y = at::real(y);
+  if (w.pointwise.defined()) y = y + pointwise_linear(x, w.pointwise, {});
+  if (w.bias.defined()) {
+    std::vector<int64_t> wide(d + 2, 1);
+    wide[1] = out;
+    y = y + w.bias.reshape(wide);
+  }
+  return activate(y, w.activation);
+}
+
+at::Tensor spectral_layer(const at::Tensor& x, const SpectralWeights& w) {
+  return spectral_layer_composite(x, w);
+}
+
+at::Tensor pointwise_linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
+  check<ShapeError>(x.dim() >= 3 && w.dim() == 2 && w.size(1) == x.size(1), [&] {
+    return fmt::format("pointwise layer: x must be [batch, in, points…] and w [out, in], found {} and {}",
+                       shape_text(x.sizes()), shape_text(w.sizes()));
+  });
+  std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
+  shape[1] = w.size(0);
+  at::Tensor y = at::matmul(w, x.flatten(2));
+  if (b.defined()) y = y + b.unsqueeze(1);
+  return y.reshape(shape);
+}
+
+at::Tensor pointwise_mlp_composite(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1,
+                                   const at::Tensor& w2, const at::Tensor& b2, Activation activation) {
+  return pointwise_linear(activate(pointwise_linear(x, w1, b1), activation), w2, b2);
+}
+
+at::Tensor pointwise_mlp(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
+                         const at::Tensor& b2, Activation activation) {
+  return pointwise_mlp_composite(x, w1, b1, w2, b2, activation);
+}
+
+}  // namespace monarch::operators

@@ -1,0 +1,34 @@
+#pragma once
+// Checkpoints of training: a folder with model.safetensors, optimiser.safetensors and state.json that appears whole.
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace monarch::training {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+struct TrainingCheckpoint {
+  NamedTensors model;      ///< parameters and buffers under their module names (EMA weights where they are in use)
+  NamedTensors constants;  ///< Task::constants(), stored in model.safetensors under "constants.<name>"
+  NamedTensors optimiser;  ///< moments, EMA, raw weights where EMA is on; empty in exported checkpoints
+  nlohmann::json state;    ///< "config" (TOML text), "epoch", "step", "best", "rng" …; docs/checkpoints.md
+};
+
+/// Writes `folder` atomically: a temporary sibling, synced, renamed over what was there. Throws DataError.
+void save_training_checkpoint(const std::filesystem::path& folder, const TrainingCheckpoint& checkpoint);
+/// Reads a checkpoint folder, or a run folder (its best/ if there is one, else its newest checkpoint). Throws DataError.
+TrainingCheckpoint load_training_checkpoint(const std::filesystem::path& folder);
+/// Copies tensors into a module. Throws DataError naming every parameter that is missing, superfluous or of another
+/// shape ("a checkpoint of another model").
+void load_weights(torch::nn::Module& module, const NamedTensors& tensors, const std::string& origin);
+
+}  // namespace monarch::training
