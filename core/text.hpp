@@ -24,6 +24,12 @@ std::string closest_match(std::string_view word, const std::vector<std::string>&
 /// True for well-formed UTF-8 (no overlong forms, no surrogates).
 bool is_utf8(std::string_view text);
 
+/// Text as HTML or XML, safe inside elements and quoted attributes.
+std::string html_escape(std::string_view text);
+
+/// Bytes in base64, without line breaks.
+std::string base64(std::string_view bytes);
+
 /// A list for people: "a, b or c".
 std::string join_or(const std::vector<std::string>& words);
 
