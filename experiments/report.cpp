@@ -20,12 +20,6 @@ std::string percent(double change) {
   return fmt::format("{:+.0f} %", 100 * change);
 }
 
-std::string thousands(int64_t number) {
-  std::string digits = std::to_string(number);
-  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
-  return digits;
-}
-
 Table main_table(const Experiment& e, const Summary& s) {
   Table table;
   bool has_paper = false;
