@@ -6,6 +6,7 @@ find_package(ISMRMRD REQUIRED)                       # libismrmrd-dev
 find_package(pugixml REQUIRED)                       # libpugixml-dev
 find_package(PNG REQUIRED)                           # libpng-dev
 find_package(NIFTI2 MODULE REQUIRED)                    # libnifti2-dev
+find_package(B64 MODULE REQUIRED)                       # libb64-dev
 find_package(LIBZIP MODULE REQUIRED)                    # libzip-dev
 find_package(nlohmann_json 3.11 REQUIRED)            # nlohmann-json3-dev
 find_package(tomlplusplus REQUIRED)                  # libtomlplusplus-dev
