@@ -1,28 +1,4 @@
 #pragma once
-// Peer programs as timed child processes.
+// Peer programs run through core/process.hpp.
 
-#include <filesystem>
-#include <map>
-#include <string>
-#include <vector>
-
-namespace monarch::bench {
-
-/// What a child process did.
-struct ChildResult {
-  int exit_code = -1;  ///< 128 + signal when a signal ended it, 127 when it could not be started
-  double seconds = 0;  ///< wall time from start to exit
-  std::string output;  ///< stdout and stderr together
-};
-
-/// Runs a program (looked up on PATH) in `folder`, with its output in a file there and `environment` added to ours.
-ChildResult run_child(const std::vector<std::string>& words, const std::filesystem::path& folder,
-                      const std::map<std::string, std::string>& environment = {});
-
-/// The environment for OpenMP programs: that many threads, which sleep while they wait.
-std::map<std::string, std::string> thread_environment(int threads);
-
-/// Full path of a program on PATH, or "".
-std::string find_program(const std::string& name);
-
-}  // namespace monarch::bench
+#include "monarch/core/process.hpp"

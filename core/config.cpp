@@ -177,6 +177,19 @@ std::vector<Config> Config::tables(const std::string& key) const {
   return result;
 }
 
+Config Config::section(const std::string& table) const {
+  auto state = std::make_unique<State>();
+  state->name = state_->name + ": [" + table + "]";
+  if (const toml::node* node = state_->find(table)) {
+    if (!node->is_table()) state_->wrong_type(table, *node, "a table");
+    state->table = *node->as_table();
+    std::map<std::string, size_t> inside;
+    State::leaves(state->table, table, inside);
+    for (const auto& [key, line] : inside) state_->asked.insert(key);
+  }
+  return Config(std::move(state));
+}
+
 std::vector<std::string> Config::names(const std::string& table) const {
   std::vector<std::string> result;
   const toml::table* node = &state_->table;

@@ -40,6 +40,8 @@ class Config {
   /// One Config for each table of the array `[[key]]`, in order; its keys count from that table. None where absent.
   /// Reading it does not mark the keys inside as read: call finish() on each.
   std::vector<Config> tables(const std::string& key) const;
+  /// What stands below a table, as a Config of its own (a copy); empty where it is absent. Marks the keys as read here.
+  Config section(const std::string& table) const;
   /// The names directly below a table ("" is the root), sorted; none where it is absent.
   std::vector<std::string> names(const std::string& table) const;
 

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/text.hpp"
 
 namespace monarch::plot {
 namespace {
@@ -30,32 +31,6 @@ constexpr const char* kFont = "Inter, 'Segoe UI', 'Helvetica Neue', Helvetica, A
 struct Point {
   double x = 0, y = 0;
 };
-
-std::string escaped(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      case '\'':
-        result += "&#39;";
-        break;
-      default:  // control characters are not allowed in XML at all
-        result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return result;
-}
 
 /// Estimated width of a text in pixels: the average of sans-serif faces.
 double text_width(std::string_view text, double size) {
@@ -164,18 +139,18 @@ class Drawing {
   std::string text() {
     put("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
         "font-family=\"{2}\" font-size=\"12\" fill=\"{3}\" role=\"img\">\n<title>{4}</title>\n",
-        chart_.width, chart_.height, kFont, kInk, escaped(chart_.title));
+        chart_.width, chart_.height, kFont, kInk, html_escape(chart_.title));
     put("<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n");
     double y = 12;
     if (!chart_.title.empty()) {
       y += 18;
       put("<text class=\"title\" x=\"{:.2f}\" y=\"{}\" font-size=\"17\" font-weight=\"600\" fill=\"#111111\">{}"
           "</text>\n",
-          left_, y, escaped(chart_.title));
+          left_, y, html_escape(chart_.title));
     }
     if (!chart_.subtitle.empty()) {
       put("<text class=\"subtitle\" x=\"{:.2f}\" y=\"{}\" font-size=\"12.5\" fill=\"#666666\">{}</text>\n", left_,
-          y + 19, escaped(chart_.subtitle));
+          y + 19, html_escape(chart_.subtitle));
     }
     axes();
     // A viewport of its own cuts lines at the edges of the plot area (ids of clip paths would clash inside one page).
@@ -260,12 +235,12 @@ class Drawing {
     }
     if (!chart_.x.label.empty()) {
       put("<text class=\"x-label\" x=\"{:.2f}\" y=\"{:.2f}\" text-anchor=\"middle\" font-size=\"13\">{}</text>\n",
-          (left_ + right_) / 2, bottom_ + 42, escaped(chart_.x.label));
+          (left_ + right_) / 2, bottom_ + 42, html_escape(chart_.x.label));
     }
     if (!chart_.y.label.empty()) {
       put("<text class=\"y-label\" transform=\"translate(22 {:.2f}) rotate(-90)\" text-anchor=\"middle\" "
           "font-size=\"13\">{}</text>\n",
-          (top_ + bottom_) / 2, escaped(chart_.y.label));
+          (top_ + bottom_) / 2, html_escape(chart_.y.label));
     }
   }
 
@@ -326,7 +301,7 @@ class Drawing {
         flat        ? "end"
         : share > 0 ? "middle"
                     : "start",
-        escaped(label));
+        html_escape(label));
     const double width = text_width(label, 11.5);
     if (flat) taken_.push_back({at.x - width, at.y - 18, at.x, at.y});
   }
@@ -368,7 +343,7 @@ class Drawing {
         "stroke-width=\"{}\">",
         kind, x, y, kMarkers[index], series.hollow ? "white" : kPalette[index],
         series.hollow ? kPalette[index] : "white", series.hollow ? 1.6 : 0.8);
-    if (!tooltip.empty()) put("<title>{}</title>", escaped(tooltip));
+    if (!tooltip.empty()) put("<title>{}</title>", html_escape(tooltip));
     put("</path>\n");
   }
 
@@ -408,7 +383,7 @@ class Drawing {
         if (box.left < left_ || box.right > right_ || box.top < top_ || box.bottom > bottom_) continue;
         if (std::any_of(taken_.begin(), taken_.end(), [&](const Box& other) { return box.meets(other); })) continue;
         put("<text class=\"point-label\" x=\"{:.2f}\" y=\"{:.2f}\" font-size=\"10.5\" fill=\"{}\">{}</text>\n", start.x,
-            start.y, kPalette[style_index(series, place)], escaped(series.labels[i]));
+            start.y, kPalette[style_index(series, place)], html_escape(series.labels[i]));
         taken_.push_back(box);
         break;
       }
@@ -427,7 +402,7 @@ class Drawing {
       }
       if (series.style != Style::line) marker("key", series, i, x + 11, y, "");
       put("<text class=\"legend\" x=\"{:.2f}\" y=\"{:.2f}\" font-size=\"12.5\">{}</text>\n", x + 29, y + 4.5,
-          escaped(series.name));
+          html_escape(series.name));
       y += 21;
     }
   }

@@ -1,5 +1,9 @@
 #include "monarch/core/text.hpp"
 
+extern "C" {
+#include <b64/cencode.h>
+}
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -20,6 +24,17 @@ std::string bytes_text(double bytes) {
     ++unit;
   }
   return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, units[unit]);
+}
+
+std::string thousands(int64_t number) {
+  const std::string digits = std::to_string(number);
+  const size_t first = number < 0 ? 1 : 0;
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > first && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
 }
 
 std::string duration_text(double seconds) {
@@ -79,6 +94,54 @@ bool is_utf8(std::string_view text) {
 std::string join_or(const std::vector<std::string>& words) {
   if (words.size() < 2) return words.empty() ? std::string() : words.front();
   return fmt::format("{} or {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back());
+}
+
+std::string html_escape(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      case '\0':
+        out += "\xef\xbf\xbd";
+        break;  // U+FFFD, as browsers read it
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr size_t kBlock = 1 << 16;  // the library counts in int
+  base64_encodestate state;
+  base64_init_encodestate(&state);
+  std::vector<char> buffer(2 * kBlock + 64);
+  std::string out;
+  out.reserve(bytes.size() * 11 / 8 + 16);
+  const size_t count = bytes.size();
+  const char* at = bytes.data();
+  for (size_t done = 0; done < count; done += kBlock) {
+    const auto length = static_cast<int>(std::min(kBlock, count - done));
+    out.append(buffer.data(), static_cast<size_t>(base64_encode_block(at + done, length, buffer.data(), &state)));
+  }
+  out.append(buffer.data(), static_cast<size_t>(base64_encode_blockend(buffer.data(), &state)));
+  std::erase(out, '\n');  // the library breaks lines
+  return out;
 }
 
 }  // namespace monarch

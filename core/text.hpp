@@ -15,6 +15,9 @@ std::string shape_text(std::span<const int64_t> shape);
 /// "1.5 GiB", "312 KiB", "17 B".
 std::string bytes_text(double bytes);
 
+/// "6,558,537".
+std::string thousands(int64_t number);
+
 /// "2.3 s", "41 ms", "1 h 03 min".
 std::string duration_text(double seconds);
 
@@ -23,6 +26,12 @@ std::string closest_match(std::string_view word, const std::vector<std::string>&
 
 /// True for well-formed UTF-8 (no overlong forms, no surrogates).
 bool is_utf8(std::string_view text);
+
+/// Text as HTML or XML, safe inside elements and quoted attributes.
+std::string html_escape(std::string_view text);
+
+/// Bytes in base64, without line breaks.
+std::string base64(std::string_view bytes);
 
 /// A list for people: "a, b or c".
 std::string join_or(const std::vector<std::string>& words);

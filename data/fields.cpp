@@ -33,6 +33,11 @@ int64_t resolved(int64_t first, int64_t count, int64_t stride, int64_t extent, c
   return count == -1 ? most : count;
 }
 
+/// PyTorch's zip file, or safetensors.
+bool is_archive(const std::string& start) {
+  return start.starts_with("PK\x03\x04") || (start.size() > 8 && start[8] == '{' && start[7] == '\0');
+}
+
 }  // namespace
 
 const FieldInfo& FieldSource::field(const std::string& name) const {
@@ -82,6 +87,23 @@ at::Tensor FieldSource::read(const std::string& name, const FieldRange& asked) c
   return values;
 }
 
+bool may_be_fields(const fs::path& path) {
+  const std::string start = read_prefix(path, 256);
+  if (is_mat5(start) || is_archive(start)) return true;
+  if (!hdf5::has_signature(path)) return false;
+  const auto lock = hdf5::lock_library();
+  const auto file = hdf5::File::open(path);
+  const auto of_a_scan = [&](const std::string& group) {
+    const auto names = file.datasets(group);
+    return std::any_of(names.begin(), names.end(), [](const std::string& name) {
+      return name == "xml" || name == "kspace" || name == "header" || name == "ismrmrd_header";
+    });
+  };
+  const auto groups = file.groups(), names = file.datasets();
+  if (groups.empty() && names.empty()) return false;
+  return !of_a_scan("") && std::none_of(groups.begin(), groups.end(), of_a_scan);
+}
+
 FieldSourcePtr open_fields(const fs::path& path, const FieldOptions& options) {
   std::error_code error;
   if (fs::is_directory(path, error)) return open_fields_folder(path, options);
@@ -94,7 +116,7 @@ FieldSourcePtr open_fields(const fs::path& path, const FieldOptions& options) {
     auto file = std::make_shared<const hdf5::File>(hdf5::File::open(path));
     return is_mat73(*file) ? open_mat73_fields(std::move(file), options) : open_hdf5_fields(std::move(file), options);
   }
-  if (start.starts_with("PK\x03\x04") || (start.size() > 8 && start[8] == '{')) return open_torch_fields(path, options);
+  if (is_archive(start)) return open_torch_fields(path, options);
   const bool text = is_utf8(start);
   fail<DataError>(fmt::format("{}: is in no format of PDE data that Monarch reads (MATLAB, HDF5, PyTorch, NumPy){}",
                               path.string(), text ? "; it is a text" : ""),

@@ -79,6 +79,10 @@ struct FieldOptions {
   std::map<std::string, std::string> axes;
 };
 
+/// True where a file that is no scan should be opened as PDE data: MATLAB, PyTorch and safetensors by their first
+/// bytes, HDF5 when it holds arrays and nothing of a scan (a group with `xml` or `header`, `kspace`).
+bool may_be_fields(const std::filesystem::path& path);
+
 /// Opens MATLAB v5 and v7.3, PDEBench, The Well and plain HDF5, PyTorch dictionaries (.pt) and NumPy files
 /// (docs/pde-files.md). The format is found by content. A folder of files of one layout (The Well's data/train, a
 /// PhysicsNeMo folder of .pt) is one source with the samples in the order of the file names (numbers in them compared

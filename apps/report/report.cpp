@@ -4,10 +4,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-extern "C" {
-#include <b64/cencode.h>
-}
-
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -22,37 +18,6 @@ namespace monarch::report {
 
 namespace {
 
-/// Text as HTML, safe inside elements and quoted attributes.
-std::string escape(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      case '\0':
-        out += "\xef\xbf\xbd";
-        break;  // U+FFFD, as browsers read it
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 /// JSON that may stand in a script element: no '<' that could end it, and valid UTF-8 whatever the texts hold.
 std::string script_json(const nlohmann::json& json) {
   std::string out;
@@ -66,26 +31,10 @@ std::string script_json(const nlohmann::json& json) {
   return out;
 }
 
-std::string base64(const void* bytes, size_t count) {
-  constexpr size_t kBlock = 1 << 16;  // the library counts in int
-  base64_encodestate state;
-  base64_init_encodestate(&state);
-  std::vector<char> buffer(2 * kBlock + 64);
-  std::string out;
-  out.reserve(count * 11 / 8 + 16);
-  const char* at = static_cast<const char*>(bytes);
-  for (size_t done = 0; done < count; done += kBlock) {
-    const auto length = static_cast<int>(std::min(kBlock, count - done));
-    out.append(buffer.data(), static_cast<size_t>(base64_encode_block(at + done, length, buffer.data(), &state)));
-  }
-  out.append(buffer.data(), static_cast<size_t>(base64_encode_blockend(buffer.data(), &state)));
-  return out;
-}
-
 std::string data_element(const std::string& id, const at::Tensor& bytes) {
   const at::Tensor flat = bytes.contiguous();
   return fmt::format("<script type=\"text/plain\" id=\"{}\">{}</script>\n", id,
-                     base64(flat.const_data_ptr(), flat.nbytes()));
+                     base64({static_cast<const char*>(flat.const_data_ptr()), flat.nbytes()}));
 }
 
 /// Finite magnitudes [slice, y, x] float32.
@@ -171,7 +120,7 @@ double largest(const at::Tensor& t) {
 std::string list_card(const std::vector<std::string>& lines) {
   if (lines.empty()) return {};
   std::string out = "<section class=\"card warnings\" role=\"note\" aria-label=\"Warnings\"><ul>";
-  for (const std::string& line : lines) out += "<li>" + escape(line) + "</li>";
+  for (const std::string& line : lines) out += "<li>" + html_escape(line) + "</li>";
   return out + "</ul></section>";
 }
 
@@ -184,13 +133,13 @@ std::string metrics_card(const std::vector<mri::MetricSet>& sets) {
   if (sets.empty()) return {};
   std::string out = "<section class=\"card\" id=\"metrics\"><h2>Against the reference</h2>";
   for (const mri::MetricSet& set : sets) {
-    out += fmt::format("<h3>{}</h3><p class=\"source\">{}</p><table>", escape(set.convention), escape(set.source));
+    out += fmt::format("<h3>{}</h3><p class=\"source\">{}</p><table>", html_escape(set.convention), html_escape(set.source));
     for (const mri::Metric& m : set.metrics)
       out +=
-          fmt::format("<tr><th scope=\"row\">{}</th><td class=\"number\">{}{}{}</td><td>{}</td></tr>", escape(m.name),
-                      number_text(m.value), m.unit.empty() ? "" : " ", escape(m.unit), escape(m.definition));
+          fmt::format("<tr><th scope=\"row\">{}</th><td class=\"number\">{}{}{}</td><td>{}</td></tr>", html_escape(m.name),
+                      number_text(m.value), m.unit.empty() ? "" : " ", html_escape(m.unit), html_escape(m.definition));
     out += "</table>";
-    for (const std::string& note : set.notes) out += "<p class=\"note\">" + escape(note) + "</p>";
+    for (const std::string& note : set.notes) out += "<p class=\"note\">" + html_escape(note) + "</p>";
   }
   return out + "</section>";
 }
@@ -199,9 +148,9 @@ std::string tables(const std::vector<FactTable>& list) {
   std::string out = "<div class=\"columns\">";
   for (const FactTable& table : list) {
     if (table.rows.empty()) continue;
-    out += fmt::format("<section class=\"card\"><h2>{}</h2><table>", escape(table.title));
+    out += fmt::format("<section class=\"card\"><h2>{}</h2><table>", html_escape(table.title));
     for (const auto& [key, value] : table.rows)
-      out += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(key), escape(value));
+      out += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", html_escape(key), html_escape(value));
     out += "</table></section>";
   }
   return out + "</div>";
@@ -300,14 +249,14 @@ std::string render_report(const ReportContent& content) {
 
   std::vector<std::string> notes = content.warnings;
   notes.insert(notes.end(), pictures.notes.begin(), pictures.notes.end());
-  return fill(assets::html, {{"title", escape(content.title)},
+  return fill(assets::html, {{"title", html_escape(content.title)},
                              {"style", std::string(assets::css)},
-                             {"method", escape(content.method)},
+                             {"method", html_escape(content.method)},
                              {"warnings", list_card(notes)},
                              {"metrics", metrics_card(content.metrics)},
                              {"pictures", small_pictures},
                              {"tables", tables(content.tables)},
-                             {"footer", escape("Made by Monarch " + version() + " (" + revision() + ").")},
+                             {"footer", html_escape("Made by Monarch " + version() + " (" + revision() + ").")},
                              {"settings", script_json(settings)},
                              {"data", elements},
                              {"script", std::string(assets::js)}});

@@ -50,3 +50,36 @@ TEST_CASE("wrong types missing keys and broken files are errors that name the pl
   REQUIRE_THROWS_AS(Config::load("/no/such/file.toml"), ConfigError);
   REQUIRE_THROWS_AS(Config::load("/tmp"), ConfigError);
 }
+
+TEST_CASE("a config changed by set and merge says so as TOML that parses to itself") {
+  Config config = Config::parse("[model]\nname = 'fno'\nmodes = [12, 12]\n[training]\nepochs = 5\n");
+  config.set("training.epochs=20");
+  config.set("model.name=monarch-no");
+  config.merge(Config::parse("[model]\nwidth = 32\n[data]\nfile = 'a.mat'\n"));
+  const Config again = Config::parse(config.toml());
+  for (const Config* c : {static_cast<const Config*>(&config), &again}) {
+    REQUIRE(c->integer("training.epochs") == 20);
+    REQUIRE(c->text("model.name") == "monarch-no");
+    REQUIRE(c->integer("model.width") == 32);
+    REQUIRE(c->numbers("model.modes", {}) == std::vector<double>{12, 12});
+    REQUIRE(c->text("data.file") == "a.mat");
+    c->finish();
+  }
+  REQUIRE(again.toml() == config.toml());
+  REQUIRE_THROWS_WITH(config.set("epochs"), Contains("is no assignment"));
+}
+
+TEST_CASE("tables and sections of a config are configs of their own") {
+  const Config config = Config::parse("[[row]]\nname = 'a'\n[row.model]\nwidth = 3\n[[row]]\nname = 'b'\nwrong = 1\n[x.y]\nz = 2\n");
+  const auto rows = config.tables("row");
+  REQUIRE(rows.size() == 2);
+  REQUIRE(rows[0].text("name") == "a");
+  REQUIRE(rows[0].section("model").integer("width") == 3);
+  rows[0].finish();
+  REQUIRE(rows[1].text("name") == "b");
+  REQUIRE_THROWS_WITH(rows[1].finish(), Contains("nothing reads 'wrong'"));
+  REQUIRE(config.section("x").integer("y.z") == 2);
+  REQUIRE(config.names("x") == std::vector<std::string>{"y"});
+  REQUIRE(config.tables("none").empty());
+  config.finish();
+}

@@ -1,4 +1,4 @@
-#include "process.hpp"
+#include "monarch/core/process.hpp"
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -14,7 +14,7 @@
 
 namespace fs = std::filesystem;
 
-namespace monarch::bench {
+namespace monarch {
 namespace {
 
 std::vector<char*> pointers(std::vector<std::string>& words) {
@@ -48,7 +48,7 @@ std::string find_program(const std::string& name) {
 }
 
 ChildResult run_child(const std::vector<std::string>& words, const fs::path& folder,
-                      const std::map<std::string, std::string>& environment) {
+                      const std::map<std::string, std::string>& environment, const std::string& log_name) {
   ChildResult result;
   const std::string program = find_program(words.at(0));
   if (program.empty()) {
@@ -60,7 +60,7 @@ ChildResult run_child(const std::vector<std::string>& words, const fs::path& fol
   auto variables = merged_environment(environment);
   const auto argument_pointers = pointers(arguments);
   const auto variable_pointers = pointers(variables);
-  const fs::path log = folder / "child.log";
+  const fs::path log = folder / log_name;
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
@@ -96,4 +96,4 @@ std::map<std::string, std::string> thread_environment(int threads) {
           {"NUMBA_NUM_THREADS", count}};
 }
 
-}  // namespace monarch::bench
+}  // namespace monarch
