@@ -8,6 +8,8 @@ find_package(PNG REQUIRED)                           # libpng-dev
 find_package(NIFTI2 MODULE REQUIRED)                    # libnifti2-dev
 find_package(B64 MODULE REQUIRED)                       # libb64-dev
 find_package(LIBZIP MODULE REQUIRED)                    # libzip-dev
+find_package(LIBLZF MODULE REQUIRED)                    # liblzf-dev
+find_package(ZLIB REQUIRED)                          # zlib1g-dev
 find_package(nlohmann_json 3.11 REQUIRED)            # nlohmann-json3-dev
 find_package(tomlplusplus REQUIRED)                  # libtomlplusplus-dev
 find_package(CLI11 2.1 REQUIRED)                     # libcli11-dev
