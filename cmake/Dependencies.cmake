@@ -12,6 +12,10 @@ find_package(nlohmann_json 3.11 REQUIRED)            # nlohmann-json3-dev
 find_package(tomlplusplus REQUIRED)                  # libtomlplusplus-dev
 find_package(CLI11 2.1 REQUIRED)                     # libcli11-dev
 find_package(hwy REQUIRED)                           # libhwy-dev
+find_package(GIF 5.1 REQUIRED)                       # libgif-dev
+if(MONARCH_GLOO)
+  find_package(Gloo MODULE)                          # libgloo-dev; without it: one process on the CPU
+endif()
 if(MONARCH_TESTS)
   find_package(Catch2 2.13 REQUIRED)                 # catch2
 endif()
