@@ -34,6 +34,7 @@ template <class Call>
 auto guarded(const std::string& what, const std::string& hint, Call&& call) {
   const auto refuse = [&](std::string reason) {
     reason = reason.substr(0, reason.find('\n'));
+    reason = reason.substr(0, reason.find(" This is typically caused by"));  // Gloo's guesses
     if (const size_t bracket = reason.find("] "); reason.starts_with('[') && bracket != std::string::npos)
       reason = reason.substr(bracket + 2);  // "[/pytorch/…/pair.cc:534] Connection closed by peer"
     fail<BackendError>(what + ": " + reason, hint);
