@@ -240,6 +240,12 @@ FieldBatch FieldSet::read(int64_t first, int64_t count) const {
   return read(places);
 }
 
+FieldSet FieldSet::first(int64_t count) const {
+  FieldSet some = *this;
+  if (count < size()) some.ids_.resize(static_cast<size_t>(count));
+  return some;
+}
+
 std::vector<int64_t> split_order(int64_t rows, Split split, uint64_t seed) {
   std::vector<int64_t> order(static_cast<size_t>(rows));
   std::iota(order.begin(), order.end(), 0);

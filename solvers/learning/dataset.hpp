@@ -96,6 +96,8 @@ class FieldSet {
   /// Samples by their place in this set.
   FieldBatch read(std::span<const int64_t> places) const;
   FieldBatch read(int64_t first, int64_t count) const;
+  /// The first samples of this set, at most all; what is loaded is shared.
+  FieldSet first(int64_t count) const;
 
  private:
   std::shared_ptr<const FieldRows> rows_;

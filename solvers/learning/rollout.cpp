@@ -48,7 +48,8 @@ at::Tensor generator_state(at::Device device) {
   return at::globalContext().defaultGenerator(device).get_state();
 }
 void set_generator_state(at::Device device, const at::Tensor& state) {
-  at::globalContext().defaultGenerator(device).set_state(state);
+  at::Generator generator = at::globalContext().defaultGenerator(device);
+  generator.set_state(state);
 }
 
 at::Tensor step_loss(const training::Loss& loss, const at::Tensor& prediction, const at::Tensor& target) {
