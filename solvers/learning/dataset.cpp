@@ -112,7 +112,7 @@ FieldRows::Part FieldRows::part(const std::string& field, int64_t first, int64_t
     p.range.grid_stride.insert(p.range.grid_stride.begin(), 1);
   } else if (info.times) {
     p.range.first_time = first;
-    p.range.times = p.times == 0 ? 1 : (p.times - 1) * stride + 1;
+    p.range.times = std::max<int64_t>(p.times, 1);
     p.range.time_stride = stride;
   }
   if (grid_.empty()) grid_ = grid;

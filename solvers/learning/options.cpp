@@ -102,8 +102,8 @@ DataOptions DataOptions::from_config(const Config& config) {
   check<ConfigError>(
       o.file.empty() != o.simulate.empty(),
       [&] {
-        return fmt::format("{}: {} of 'data.file' and 'data.simulate' {} given", config.name(),
-                           o.file.empty() ? "neither" : "each", o.file.empty() ? "is" : "of the two is");
+        return config.name() + (o.file.empty() ? ": neither 'data.file' nor 'data.simulate' is given"
+                                               : ": both 'data.file' and 'data.simulate' are given");
       },
       "file = \"ns.mat\", or simulate = \"navier-stokes --viscosity 1e-3 --samples 60\"");
   o.test_file = config.text("data.test_file", "");

@@ -40,7 +40,7 @@ class MemorySource final : public data::FieldSource {
     at::Tensor v = values_.at(field.name).slice(0, r.first_sample, r.first_sample + r.samples);
     int64_t axis = 2;
     if (field.times) {
-      v = v.slice(1, r.first_time, r.first_time + r.times, r.time_stride);
+      v = v.slice(1, r.first_time, r.first_time + (r.times - 1) * r.time_stride + 1, r.time_stride);
       axis = 3;
     }
     for (size_t a = 0; a < field.grid.size(); ++a)

@@ -198,7 +198,7 @@ TEST_CASE("options are read strictly and wrong words are answered with the neare
   REQUIRE_THROWS_AS(task("[task]\nhorizon=3\ncurriculum_start=4"), ConfigError);
   const auto data = [](const std::string& text) { return DataOptions::from_config(Config::parse(text)); };
   REQUIRE_THROWS_WITH(data(""), Contains("neither"));
-  REQUIRE_THROWS_WITH(data("[data]\nfile='a'\nsimulate='b'"), Contains("each of the two"));
+  REQUIRE_THROWS_WITH(data("[data]\nfile='a'\nsimulate='b'"), Contains("both"));
   REQUIRE_THROWS_WITH(data("[data]\nfile='a'\ngrid_stride=[1.5]"), Contains("1.5"));
   REQUIRE_THROWS_WITH(data("[data]\nfile='a'\n[[data.extra_test]]\nname='b'\nfil='c'"), Contains("did you mean 'file'"));
   const auto extra = data("[data]\nfile='a'\n[[data.extra_test]]\nname='b'\ngrid_stride=[2]").extra_tests;
