@@ -25,7 +25,7 @@ void print_error(const monarch::Error& error) {
 
 int run(int count, char** words) {
   using namespace monarch;
-  CLI::App app{"Monarch: structured matrices, and MRI reconstruction from raw scan files.", "monarch"};
+  CLI::App app{"Monarch: structured matrices, neural PDE solvers, and MRI reconstruction from raw scan files.", "monarch"};
   app.set_version_flag("--version", fmt::format("monarch {} ({})", version(), revision()));
   app.require_subcommand(1);
   app.fallthrough();
@@ -52,7 +52,10 @@ int run(int count, char** words) {
   apps::add_inspect(app);
   apps::add_count(app);
   apps::add_transform(app);
+  apps::add_reproduce(app);
   apps::add_simulate(app);
+  apps::add_train(app);
+  apps::add_predict(app);
 
   try {
     app.parse(count, words);

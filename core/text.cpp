@@ -26,6 +26,17 @@ std::string bytes_text(double bytes) {
   return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, units[unit]);
 }
 
+std::string thousands(int64_t number) {
+  const std::string digits = std::to_string(number);
+  const size_t first = number < 0 ? 1 : 0;
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > first && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
+}
+
 std::string duration_text(double seconds) {
   if (seconds < 0.1) return fmt::format("{:.1f} ms", seconds * 1e3);
   if (seconds < 60) return fmt::format("{:.2f} s", seconds);
@@ -129,6 +140,7 @@ std::string base64(std::string_view bytes) {
     out.append(buffer.data(), static_cast<size_t>(base64_encode_block(at + done, length, buffer.data(), &state)));
   }
   out.append(buffer.data(), static_cast<size_t>(base64_encode_blockend(buffer.data(), &state)));
+  std::erase(out, '\n');  // the library breaks lines
   return out;
 }
 

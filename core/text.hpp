@@ -15,6 +15,9 @@ std::string shape_text(std::span<const int64_t> shape);
 /// "1.5 GiB", "312 KiB", "17 B".
 std::string bytes_text(double bytes);
 
+/// "6,558,537".
+std::string thousands(int64_t number);
+
 /// "2.3 s", "41 ms", "1 h 03 min".
 std::string duration_text(double seconds);
 

@@ -73,3 +73,18 @@ TEST_CASE("UTF-8 is told from other bytes") {
                                 "\xf0\x82\x82\xac", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\xc3g"})
     REQUIRE_FALSE(is_utf8(bad));
 }
+
+TEST_CASE("thousands are set apart by commas") {
+  REQUIRE(thousands(0) == "0");
+  REQUIRE(thousands(999) == "999");
+  REQUIRE(thousands(1000) == "1,000");
+  REQUIRE(thousands(-123456) == "-123,456");
+  REQUIRE(thousands(6558537) == "6,558,537");
+}
+
+TEST_CASE("base64 and HTML escapes") {
+  REQUIRE(base64("") == "");
+  REQUIRE(base64("Ma") == "TWE=");
+  REQUIRE(base64(std::string(300, 'M')).find('\n') == std::string::npos);
+  REQUIRE(html_escape("a<b> & \"c\"") == "a&lt;b&gt; &amp; &quot;c&quot;");
+}

@@ -1,0 +1,226 @@
+#include "monarch/experiments/experiment.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "monarch/core/error.hpp"
+#include "monarch/core/text.hpp"
+
+namespace fs = std::filesystem;
+
+namespace monarch::experiments {
+namespace {
+
+std::string replaced(std::string text, const std::string& what, const std::string& by) {
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
+    text.replace(at, what.size(), by);
+  return text;
+}
+
+std::vector<std::string> words(const std::string& text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
+
+/// Where the experiments of this build or installation are.
+std::vector<fs::path> experiment_folders() {
+  std::vector<fs::path> folders;
+  if (const char* set = std::getenv("MONARCH_EXPERIMENTS")) folders.emplace_back(set);
+  std::error_code ignored;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  if (!ignored) folders.push_back(program.parent_path().parent_path() / "share/monarch/experiments");
+  folders.emplace_back(MONARCH_EXPERIMENTS_FOLDER);
+  return folders;
+}
+
+std::vector<fs::path> experiment_files() {
+  std::vector<fs::path> files;
+  std::set<std::string> seen;
+  std::error_code ignored;
+  for (const auto& folder : experiment_folders())
+    for (const auto& place : {folder, folder / "tables"})
+      for (const auto& entry : fs::directory_iterator(place, ignored))
+        if (entry.path().extension() == ".toml" && seen.insert(entry.path().stem()).second) {
+          // A training config without rows is no experiment.
+          if (!preset_names(entry.path()).empty()) files.push_back(entry.path());
+        }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+Config parse_file(const fs::path& file, const std::map<std::string, std::string>& places) {
+  std::ifstream stream(file);
+  check<ConfigError>(stream.good(), [&] { return fmt::format("{}: cannot be read", file.string()); });
+  std::ostringstream text;
+  text << stream.rdbuf();
+  std::string content = text.str();
+  for (const auto& [name, path] : places) content = replaced(content, "{" + name + "}", path);
+  return Config::parse(content, file.string());
+}
+
+std::vector<std::string> names_of(const std::vector<Config>& tables) {
+  std::vector<std::string> names;
+  for (const auto& table : tables) names.push_back(table.text("name"));
+  return names;
+}
+
+/// Sections [preset.P.row.R]: every R must be a row.
+void check_names(const Config& preset, const std::string& kind, const std::vector<std::string>& known) {
+  for (const std::string& name : preset.names(kind))
+    check<ConfigError>(std::find(known.begin(), known.end(), name) != known.end(), [&] {
+      return fmt::format("{}.{}.{}: no {} has that name; expected {}", preset.name(), kind, name, kind, join_or(known));
+    });
+}
+
+size_t index_of(const std::vector<std::string>& names, const std::string& name, const std::string& what) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  check<ConfigError>(found != names.end(), [&] {
+    const std::string near = closest_match(name, names);
+    return fmt::format("no {} is named '{}'{}", what, name,
+                       near.empty() ? "; there are " + join_or(names) : fmt::format("; did you mean '{}'?", near));
+  });
+  return static_cast<size_t>(found - names.begin());
+}
+
+template <class T>
+std::vector<std::string> names_of(const std::vector<T>& items) {
+  std::vector<std::string> names;
+  for (const T& item : items) names.push_back(item.name);
+  return names;
+}
+
+}  // namespace
+
+Experiment load_experiment(const fs::path& file, const std::string& preset_name, const fs::path& out,
+                           const fs::path& data) {
+  const Config config = parse_file(file, {{"out", fs::absolute(out).string()}, {"data", fs::absolute(data).string()}});
+  Experiment e;
+  e.name = file.stem();
+  e.title = config.text("title");
+  e.source = config.text("source", "");
+  e.question = config.text("question", "");
+  e.metric = config.text("metric");
+  e.metric_label = config.text("metric_label", e.metric);
+  e.selection = config.text("selection", e.metric);
+  e.baseline = config.text("baseline", "");
+  e.digits = config.integer("digits", 4);
+  e.preset = preset_name;
+
+  const auto presets = config.names("preset");
+  index_of(presets, preset_name, "preset of " + file.string());
+  for (const auto& other : presets) config.section("preset." + other);  // the keys of the others are read by them
+  const Config preset = config.section("preset." + preset_name);
+  e.scaled = preset.texts("scaled", {});
+  for (const double seed : preset.numbers("seeds", {0})) e.seeds.push_back(static_cast<int64_t>(seed));
+  check<ConfigError>(!e.seeds.empty(), [&] { return fmt::format("{}: seeds is empty", preset.name()); });
+
+  Config base = config.section("run");
+  base.merge(preset.section("run"));
+  const auto rows = config.tables("row"), columns = config.tables("column");
+  check<ConfigError>(!rows.empty() && !columns.empty(),
+                     [&] { return fmt::format("{}: no [[row]] or no [[column]]", file.string()); });
+  const auto row_names = names_of(rows), column_names = names_of(columns);
+  check_names(preset, "row", row_names);
+  check_names(preset, "column", column_names);
+  const auto wanted_rows = preset.texts("rows", row_names), wanted_columns = preset.texts("columns", column_names);
+  for (const auto& name : wanted_rows) index_of(row_names, name, "row");
+  for (const auto& name : wanted_columns) index_of(column_names, name, "column");
+
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const Config& from = columns[i];
+    const Config own = preset.section("column." + column_names[i]);
+    Column column;
+    column.name = column_names[i];
+    column.label = from.text("label", column.name);
+    column.simulate = words(own.text("simulate", from.text("simulate", "")));
+    column.file = from.text("file", "");
+    Config settings = base.copy();
+    settings.merge(from.section("run"));
+    settings.merge(own.section("run"));
+    from.finish();
+    own.finish();
+    if (std::find(wanted_columns.begin(), wanted_columns.end(), column.name) == wanted_columns.end()) continue;
+    e.columns.push_back(std::move(column));
+    e.column_settings.push_back(std::move(settings));
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Config& from = rows[i];
+    const Config own = preset.section("row." + row_names[i]);
+    Row row;
+    row.name = row_names[i];
+    row.label = from.text("label", row.name);
+    row.note = from.text("note", "");
+    row.train = from.boolean("train", true);
+    row.control = from.boolean("control", false);
+    for (const std::string& name : from.names("paper")) {
+      index_of(column_names, name, "column");
+      row.paper[name] = from.number("paper." + name);
+    }
+    Config settings = from.section("run");
+    settings.merge(own.section("run"));
+    from.finish();
+    own.finish();
+    if (std::find(wanted_rows.begin(), wanted_rows.end(), row.name) == wanted_rows.end()) continue;
+    e.rows.push_back(std::move(row));
+    e.row_settings.push_back(std::move(settings));
+  }
+  if (preset.has("tune")) {
+    Tuning tuning;
+    tuning.key = preset.text("tune.key");
+    tuning.values = preset.numbers("tune.values", {});
+    tuning.settings = preset.texts("tune.settings", {});
+    tuning.columns = preset.texts("tune.columns", names_of(e.columns));
+    for (const auto& column : tuning.columns) index_of(names_of(e.columns), column, "column");
+    check<ConfigError>(!tuning.values.empty() && !tuning.columns.empty(),
+                       [&] { return fmt::format("{}: tune needs values and columns", preset.name()); });
+    e.tuning = std::move(tuning);
+  }
+  if (!e.baseline.empty()) index_of(row_names, e.baseline, "row");
+  preset.finish();
+  config.finish();
+  return e;
+}
+
+Config Experiment::run_config(size_t row, size_t column, int64_t seed) const {
+  Config config = column_settings.at(column).copy();
+  config.merge(row_settings.at(row));
+  config.set(fmt::format("training.seed={}", seed));
+  return config;
+}
+
+size_t Experiment::row_index(const std::string& row) const {
+  return index_of(names_of(rows), row, "row");
+}
+size_t Experiment::column_index(const std::string& column) const {
+  return index_of(names_of(columns), column, "column");
+}
+
+std::vector<std::string> preset_names(const fs::path& file) {
+  return parse_file(file, {}).names("preset");
+}
+
+std::vector<std::string> experiment_names() {
+  std::vector<std::string> names;
+  for (const auto& file : experiment_files()) names.push_back(file.stem());
+  return names;
+}
+
+fs::path find_experiment(const std::string& name) {
+  std::error_code ignored;
+  if (fs::is_regular_file(name, ignored)) return name;
+  for (const auto& file : experiment_files())
+    if (file.stem() == name) return file;
+  const auto names = experiment_names();
+  const std::string near = closest_match(name, names);
+  fail<ConfigError>(
+      fmt::format("no experiment is named '{}'{}", name,
+                  near.empty() ? "; there are " + join_or(names) : fmt::format("; did you mean '{}'?", near)),
+      "give a name from `monarch reproduce --list`, or the path of a TOML file");
+}
+
+}  // namespace monarch::experiments

@@ -1,0 +1,79 @@
+#pragma once
+// An experiment as its TOML file describes it: rows (models) against columns (data), some seeds, and budgets.
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "monarch/core/config.hpp"
+
+namespace monarch::experiments {
+
+/// One data set of the table.
+struct Column {
+  std::string name, label;
+  std::vector<std::string> simulate;  ///< words behind `monarch simulate` that make its file; empty: the file exists
+  std::string file;                   ///< of simulate, below the output folder: "data/nu1e-3.mat"
+};
+
+/// One model of the table.
+struct Row {
+  std::string name, label;
+  std::string note;                     ///< printed below the table
+  bool train = true;                    ///< false: evaluated only (persistence), no learning rate, one seed
+  bool control = false;                 ///< set apart in the report
+  std::map<std::string, double> paper;  ///< column name -> published value
+};
+
+/// Search over one key on the validation split, with the first seed, before the runs that count.
+struct Tuning {
+  std::string key;  ///< "training.optimiser.learning_rate"
+  std::vector<double> values;
+  std::vector<std::string> settings;  ///< assignments that hold while tuning: "training.epochs=5"
+  std::vector<std::string> columns;   ///< on which to tune; the others take the value of the last of these
+};
+
+/// What a preset makes of the file.
+struct Experiment {
+  std::string name;      ///< "table3"
+  std::string title;     ///< "Table 3: Navier–Stokes"
+  std::string source;    ///< "Dao et al., ICML 2022, Table 3"
+  std::string question;  ///< what a reader should be able to judge
+  std::string metric;    ///< key in the test metrics of a run: "l2_full"
+  std::string metric_label;
+  std::string selection;  ///< key in the validation metrics that tuning minimises
+  std::string baseline;   ///< row that the others are compared with, seed by seed; "" for none
+  std::string preset;
+  std::vector<std::string> scaled;  ///< what the preset scales down, one sentence each; empty for the full recipe
+  std::vector<int64_t> seeds;
+  std::vector<Column> columns;
+  std::vector<Row> rows;
+  std::optional<Tuning> tuning;
+  int64_t digits = 4;  ///< after the point
+
+  /// The config that `monarch train` gets for one run, seed and learning rate included.
+  Config run_config(size_t row, size_t column, int64_t seed) const;
+  size_t row_index(const std::string& row) const;
+  size_t column_index(const std::string& column) const;
+
+  std::vector<Config> row_settings, column_settings;  ///< [run] of each, preset already merged
+};
+
+/// Reads docs/reproducing.md's format. Texts of the file may hold {out} and {data}: the output folder and the folder of
+/// real data. Settings are merged in this order, later ones win: [run], [preset.P.run], column's, [preset.P.column.C],
+/// row's, [preset.P.row.R]. Throws ConfigError: unknown preset (naming those there are), rows or columns without a
+/// name, keys that nothing reads.
+Experiment load_experiment(const std::filesystem::path& file, const std::string& preset,
+                           const std::filesystem::path& out, const std::filesystem::path& data);
+
+/// The file of an experiment: a path, or a name that stands in the installed folder of experiments ("table3").
+/// Throws ConfigError naming the closest one.
+std::filesystem::path find_experiment(const std::string& name);
+std::vector<std::string> experiment_names();
+/// Names of the presets that a file has.
+std::vector<std::string> preset_names(const std::filesystem::path& file);
+
+}  // namespace monarch::experiments

@@ -1,0 +1,246 @@
+// The report of an experiment (summary.hpp).
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "monarch/core/files.hpp"
+#include "monarch/core/plot.hpp"
+#include "monarch/core/text.hpp"
+#include "monarch/experiments/summary.hpp"
+
+namespace fs = std::filesystem;
+
+namespace monarch::experiments {
+namespace {
+
+std::string percent(double change) {
+  return fmt::format("{:+.0f} %", 100 * change);
+}
+
+Table main_table(const Experiment& e, const Summary& s) {
+  Table table;
+  bool has_paper = false;
+  for (const Row& row : e.rows) has_paper = has_paper || !row.paper.empty();
+  table.header = {"model", "parameters"};
+  for (const Column& column : e.columns) {
+    if (has_paper) table.header.push_back(column.label + ": paper");
+    table.header.push_back(has_paper ? "ours" : column.label);
+    if (!e.baseline.empty()) table.header.push_back(has_paper ? "change, paper → ours" : "change");
+  }
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    const Row& row = e.rows[r];
+    std::vector<std::string> cells{row.control ? fmt::format("*{}*", row.label) : row.label,
+                                   s.parameters[r] > 0 ? thousands(s.parameters[r]) : "–"};
+    for (size_t c = 0; c < e.columns.size(); ++c) {
+      const Cell& cell = s.cells[r][c];
+      if (has_paper) cells.push_back(cell.paper ? fmt::format("{:.3f}", *cell.paper) : "–");
+      double best = std::numeric_limits<double>::infinity();
+      for (size_t other = 0; other < e.rows.size(); ++other) best = std::min(best, s.cells[other][c].mean);
+      const std::string value = cell.values.size() > 1
+                                    ? fmt::format("{:.{}f} ± {:.{}f}", cell.mean, e.digits, cell.spread, e.digits)
+                                    : fmt::format("{:.{}f}", cell.mean, e.digits);
+      cells.push_back(cell.mean == best ? fmt::format("**{}**", value) : value);
+      if (!e.baseline.empty()) {
+        const std::string ours = cell.change ? percent(*cell.change) : "";
+        cells.push_back(!cell.change ? "–" : cell.paper_change ? percent(*cell.paper_change) + " → " + ours : ours);
+      }
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
+Table seed_table(const Experiment& e, const Summary& s) {
+  Table table{{"model"}, {}, 1};
+  for (const Column& column : e.columns)
+    for (const int64_t seed : e.seeds) table.header.push_back(fmt::format("{}, seed {}", column.label, seed));
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    std::vector<std::string> cells{e.rows[r].label};
+    for (size_t c = 0; c < e.columns.size(); ++c)
+      for (size_t k = 0; k < e.seeds.size(); ++k) {
+        const Cell& cell = s.cells[r][c];
+        if (k >= cell.values.size()) {
+          cells.push_back("");
+          continue;
+        }
+        std::string text = fmt::format("{:.{}f}", cell.values[k], e.digits);
+        if (cell.changes.size() == e.seeds.size()) text += fmt::format(" ({})", percent(cell.changes[k]));
+        cells.push_back(text);
+      }
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
+/// metric against epoch of each row's first run in one column, from the runs' log.jsonl.
+std::optional<plot::Chart> curves(const Experiment& e, const ExperimentResult& result, size_t column) {
+  plot::Chart chart;
+  chart.title = e.columns[column].label;
+  chart.subtitle = fmt::format("validation {} against epoch, seed {}", e.selection, e.seeds.front());
+  chart.x.label = "epoch";
+  chart.y = {e.metric_label, plot::Scale::log, {}, {}};
+  for (const RunResult& run : result.runs) {
+    if (run.column != column || run.seed != e.seeds.front() || !e.rows[run.row].train) continue;
+    plot::Series series;
+    series.name = e.rows[run.row].label;
+    series.dashed = e.rows[run.row].control;
+    std::ifstream log(run.folder / "log.jsonl");
+    for (std::string line; std::getline(log, line);) {
+      const auto json = nlohmann::json::parse(line, nullptr, false);
+      if (!json.is_object() || !json.contains("metrics")) continue;
+      const auto& metrics = json["metrics"];
+      const double value = metrics.value(e.selection, std::nan(""));
+      if (!std::isfinite(value) || value <= 0) continue;
+      series.x.push_back(json.value("epoch", 0.0));
+      series.y.push_back(value);
+    }
+    if (series.x.size() >= 2) chart.series.push_back(std::move(series));
+  }
+  if (chart.series.empty()) return std::nullopt;
+  return chart;
+}
+
+/// Every row's mean in each column as a point.
+plot::Chart overview(const Experiment& e, const Summary& s) {
+  plot::Chart chart;
+  chart.title = e.title;
+  chart.subtitle = fmt::format("{}: ours filled, paper hollow; preset {}", e.metric_label, e.preset);
+  chart.x.label = "";
+  for (size_t c = 0; c < e.columns.size(); ++c)
+    chart.x.label += fmt::format("{}{} = {}", c ? ",  " : "", c + 1, e.columns[c].label);
+  chart.x.minimum = 0.5;
+  chart.x.maximum = static_cast<double>(e.columns.size()) + 0.5;
+  chart.y = {e.metric_label, plot::Scale::log, {}, {}};
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    plot::Series ours, paper;
+    ours.name = e.rows[r].label;
+    ours.style = paper.style = plot::Style::points;
+    ours.colour = paper.colour = static_cast<int>(r);
+    paper.hollow = true;
+    const double shift = 0.05 * (static_cast<double>(r) - 0.5 * static_cast<double>(e.rows.size() - 1));
+    for (size_t c = 0; c < e.columns.size(); ++c) {
+      const Cell& cell = s.cells[r][c];
+      if (cell.mean > 0) {
+        ours.x.push_back(static_cast<double>(c + 1) + shift);
+        ours.y.push_back(cell.mean);
+      }
+      if (cell.paper) {
+        paper.x.push_back(static_cast<double>(c + 1) + shift);
+        paper.y.push_back(*cell.paper);
+      }
+    }
+    if (!ours.x.empty()) chart.series.push_back(std::move(ours));
+    if (!paper.x.empty()) chart.series.push_back(std::move(paper));
+  }
+  return chart;
+}
+
+}  // namespace
+
+Document report(const Experiment& e, const ExperimentResult& result, const Summary& s, const fs::path& out) {
+  Document page;
+  page.title = e.title;
+  if (!e.question.empty()) page.add(Paragraph{e.question});
+  if (!e.source.empty()) page.add(Paragraph{"Source of the published values: " + e.source + "."});
+  page.add(Heading{2, "Result"});
+  page.add(Paragraph{fmt::format(
+      "{}, preset `{}`, {} seed{}; mean ± standard deviation over seeds where there are several.{}", e.metric_label,
+      e.preset, e.seeds.size(), e.seeds.size() == 1 ? "" : "s",
+      e.baseline.empty()
+          ? ""
+          : fmt::format(" Changes are against {}, paired by seed.", e.rows[e.row_index(e.baseline)].label))});
+  page.add(main_table(e, s));
+  std::vector<std::string> notes;
+  for (const Row& row : e.rows)
+    if (!row.note.empty()) notes.push_back(fmt::format("**{}**: {}", row.label, row.note));
+  if (!notes.empty()) page.add(Bullets{notes});
+  if (!e.scaled.empty()) {
+    page.add(Heading{2, "What this preset scales down"});
+    page.add(Paragraph{"These are not the paper's conditions. The same holds for every row:"});
+    page.add(Bullets{e.scaled});
+  }
+  fs::create_directories(out / "figures");
+  const auto figure = [&](const std::string& name, const plot::Chart& chart, const std::string& caption) {
+    write_file_atomically(out / "figures" / (name + ".svg"), plot::svg(chart));
+    page.add(Picture{out / "figures" / (name + ".svg"), caption});
+  };
+  figure("overview", overview(e, s), "All models in all columns");
+  if (e.seeds.size() > 1) {
+    page.add(Heading{2, "Single seeds"});
+    page.add(seed_table(e, s));
+  }
+  bool heading = false;
+  for (size_t c = 0; c < e.columns.size(); ++c)
+    if (const auto chart = curves(e, result, c)) {
+      if (!heading) page.add(Heading{2, "Training"});
+      heading = true;
+      figure("training-" + e.columns[c].name, *chart, "Training on " + e.columns[c].label);
+    }
+  if (!result.tuning.empty()) {
+    page.add(Heading{2, "Tuning"});
+    page.add(Paragraph{
+        fmt::format("`{}` was chosen for each model on the validation split (smallest {}), seed {}{}.", e.tuning->key,
+                    e.selection, e.seeds.front(),
+                    e.tuning->settings.empty() ? "" : fmt::format(", with {}", fmt::join(e.tuning->settings, ", ")))});
+    Table table{{"model", "column"}, {}, 2};
+    for (const double value : e.tuning->values) table.header.push_back(fmt::format("{}", value));
+    for (const auto& t : result.tuning) {
+      std::vector<std::string> cells{e.rows[t.row].label, e.columns[t.column].label};
+      for (const double value : e.tuning->values) {
+        const double score = t.scores.at(value);
+        const std::string text = std::isfinite(score) ? fmt::format("{:.{}f}", score, e.digits) : "diverged";
+        cells.push_back(value == t.chosen ? fmt::format("**{}**", text) : text);
+      }
+      table.rows.push_back(std::move(cells));
+    }
+    page.add(std::move(table));
+  }
+  page.add(Heading{2, "Cost"});
+  Table cost{{"model", "parameters", "seconds per epoch"}, {}, 1};
+  for (size_t r = 0; r < e.rows.size(); ++r)
+    if (e.rows[r].train)
+      cost.rows.push_back({e.rows[r].label, thousands(s.parameters[r]), fmt::format("{:.2f}", s.seconds_per_epoch[r])});
+  page.add(std::move(cost));
+  page.add(
+      Paragraph{fmt::format("All trainings together: {}. Several runs shared the machine, so that seconds are no "
+                            "benchmark: `monarch bench fno` is.",
+                            duration_text(result.seconds))});
+  bool pictures = false;
+  for (const RunResult& run : result.runs) {
+    const bool wanted = run.seed == e.seeds.front() && (run.row == 0 || run.row + 1 == e.rows.size() ||
+                                                        e.rows[run.row].name == e.baseline || !e.rows[run.row].control);
+    for (const auto& name : {"rollout.png", "panel.png"}) {
+      const fs::path file = run.folder / "results" / name;
+      std::error_code ignored;
+      if (!wanted || !e.rows[run.row].train || !fs::exists(file, ignored)) continue;
+      if (!pictures) page.add(Heading{2, "Pictures"});
+      pictures = true;
+      const fs::path copy =
+          out / "figures" / fmt::format("{}-{}.png", e.rows[run.row].name, e.columns[run.column].name);
+      fs::copy_file(file, copy, fs::copy_options::overwrite_existing);
+      page.add(Picture{copy, e.rows[run.row].label + ", " + e.columns[run.column].label});
+    }
+  }
+  page.add(Heading{2, "Provenance"});
+  Table provenance{{"what", "value"}, {}, 2};
+  if (!result.runs.empty() && result.runs.front().json.contains("provenance"))
+    for (const auto& [key, value] : result.runs.front().json["provenance"].items())
+      if (key != "command")
+        provenance.rows.push_back({key, value.is_string() ? value.get<std::string>() : value.dump()});
+  page.add(std::move(provenance));
+  page.add(Code{fmt::format("monarch reproduce {} --preset {} --out DIR", e.name, e.preset)});
+  return page;
+}
+
+void write_report(const Experiment& e, const ExperimentResult& result, const fs::path& out) {
+  const Summary summary = summarise(e, result);
+  const Document page = report(e, result, summary, out);
+  write_file_atomically(out / "summary.json", to_json(e, result, summary).dump(2) + "\n");
+  write_file_atomically(out / "report.md", markdown(page, out));
+  write_file_atomically(out / "report.html", html(page));
+}
+
+}  // namespace monarch::experiments

@@ -1,0 +1,103 @@
+#include "monarch/experiments/summary.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "monarch/core/error.hpp"
+
+namespace monarch::experiments {
+namespace {
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+double spread_of(const std::vector<double>& values) {
+  if (values.size() < 2) return 0;
+  const double mean = mean_of(values);
+  double sum = 0;
+  for (const double v : values) sum += (v - mean) * (v - mean);
+  return std::sqrt(sum / static_cast<double>(values.size() - 1));
+}
+
+}  // namespace
+
+Summary summarise(const Experiment& e, const ExperimentResult& result) {
+  Summary s;
+  s.cells.assign(e.rows.size(), std::vector<Cell>(e.columns.size()));
+  s.parameters.assign(e.rows.size(), 0);
+  s.seconds_per_epoch.assign(e.rows.size(), 0);
+  std::vector<double> epochs(e.rows.size(), 0), seconds(e.rows.size(), 0);
+  for (const RunResult& run : result.runs) {
+    s.cells[run.row][run.column].values.push_back(run.value);
+    s.parameters[run.row] = run.json.value("parameters", int64_t{0});
+    epochs[run.row] += run.json.value("epochs", 0.0);
+    seconds[run.row] += run.json.value("seconds", 0.0);
+  }
+  std::optional<size_t> base;
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    if (e.rows[r].name == e.baseline) base = r;
+    if (epochs[r] > 0) s.seconds_per_epoch[r] = seconds[r] / epochs[r];
+  }
+  for (size_t r = 0; r < e.rows.size(); ++r)
+    for (size_t c = 0; c < e.columns.size(); ++c) {
+      Cell& cell = s.cells[r][c];
+      check<BackendError>(!cell.values.empty(),
+                          [&] { return fmt::format("no result for {}, {}", e.rows[r].label, e.columns[c].label); });
+      cell.mean = mean_of(cell.values);
+      cell.spread = spread_of(cell.values);
+      if (const auto known = e.rows[r].paper.find(e.columns[c].name); known != e.rows[r].paper.end())
+        cell.paper = known->second;
+      if (!base || *base == r) continue;
+      const Cell& reference = s.cells[*base][c];
+      if (cell.values.size() == reference.values.size()) {
+        for (size_t k = 0; k < cell.values.size(); ++k)
+          cell.changes.push_back(cell.values[k] / reference.values[k] - 1);
+      } else {
+        cell.changes.push_back(cell.mean / mean_of(reference.values) - 1);
+      }
+      cell.change = mean_of(cell.changes);
+      const auto& paper = e.rows[*base].paper;
+      if (const auto known = paper.find(e.columns[c].name); cell.paper && known != paper.end())
+        cell.paper_change = *cell.paper / known->second - 1;
+    }
+  return s;
+}
+
+nlohmann::json to_json(const Experiment& e, const ExperimentResult& result, const Summary& s) {
+  nlohmann::json json{{"experiment", e.name}, {"title", e.title},       {"source", e.source},
+                      {"preset", e.preset},   {"scaled", e.scaled},     {"metric", e.metric},
+                      {"seeds", e.seeds},     {"baseline", e.baseline}, {"training_seconds", result.seconds}};
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    nlohmann::json row{{"name", e.rows[r].name},
+                       {"label", e.rows[r].label},
+                       {"parameters", s.parameters[r]},
+                       {"seconds_per_epoch", s.seconds_per_epoch[r]}};
+    for (size_t c = 0; c < e.columns.size(); ++c) {
+      const Cell& cell = s.cells[r][c];
+      nlohmann::json out{{"values", cell.values}, {"mean", cell.mean}, {"spread", cell.spread}};
+      if (cell.change) out["change"] = *cell.change;
+      if (!cell.changes.empty()) out["changes"] = cell.changes;
+      if (cell.paper) out["paper"] = *cell.paper;
+      if (cell.paper_change) out["paper_change"] = *cell.paper_change;
+      row["columns"][e.columns[c].name] = std::move(out);
+    }
+    json["rows"].push_back(std::move(row));
+  }
+  for (const auto& t : result.tuning) {
+    nlohmann::json scores;
+    for (const auto& [value, score] : t.scores)
+      scores[fmt::format("{}", value)] = std::isfinite(score) ? nlohmann::json(score) : nlohmann::json(nullptr);
+    json["tuning"].push_back({{"row", e.rows[t.row].name},
+                              {"column", e.columns[t.column].name},
+                              {"key", e.tuning->key},
+                              {"scores", scores},
+                              {"chosen", t.chosen}});
+  }
+  if (!result.runs.empty()) json["provenance"] = result.runs.front().json.value("provenance", nlohmann::json::object());
+  return json;
+}
+
+}  // namespace monarch::experiments

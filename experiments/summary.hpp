@@ -1,0 +1,43 @@
+#pragma once
+// From runs to a table: means, spreads, paired changes, the published values beside ours.
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "monarch/experiments/document.hpp"
+#include "monarch/experiments/runner.hpp"
+
+namespace monarch::experiments {
+
+/// One row in one column.
+struct Cell {
+  std::vector<double> values;  ///< one for each seed, in the order of the seeds
+  double mean = 0;
+  double spread = 0;             ///< sample standard deviation; 0 for one seed
+  std::optional<double> change;  ///< mean over seeds of value / baseline's value - 1; none for the baseline itself
+  std::vector<double> changes;   ///< those of the single seeds
+  std::optional<double> paper;
+  std::optional<double> paper_change;  ///< against the paper's value of the baseline
+};
+
+struct Summary {
+  std::vector<std::vector<Cell>> cells;   ///< [row][column]
+  std::vector<int64_t> parameters;        ///< of each row's first run, complex numbers counted twice
+  std::vector<double> seconds_per_epoch;  ///< of each row and column, averaged over all runs of the row
+};
+
+/// A row without training (one run) is compared with the mean of the baseline.
+Summary summarise(const Experiment& experiment, const ExperimentResult& result);
+
+/// The report: question, what was scaled, the table (paper beside ours), single seeds, tuning, cost, curves, pictures,
+/// provenance. SVG files are written into `out`/figures. Throws DataError.
+Document report(const Experiment& experiment, const ExperimentResult& result, const Summary& summary,
+                const std::filesystem::path& out);
+nlohmann::json to_json(const Experiment& experiment, const ExperimentResult& result, const Summary& summary);
+
+/// Writes report.md, report.html and summary.json into `out`.
+void write_report(const Experiment& experiment, const ExperimentResult& result, const std::filesystem::path& out);
+
+}  // namespace monarch::experiments

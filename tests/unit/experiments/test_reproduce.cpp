@@ -1,0 +1,193 @@
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "catch2/catch.hpp"
+#include "monarch/core/error.hpp"
+#include "monarch/core/files.hpp"
+#include "monarch/experiments/summary.hpp"
+#include "support/support.hpp"
+
+using namespace monarch;
+using namespace monarch::experiments;
+using Catch::Matchers::Contains;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kText = R"(
+title = "A table"
+metric = "l2"
+selection = "l2_valid"
+baseline = "base"
+[run.training]
+epochs = 100
+batch = 20
+[run.data]
+file = "{out}/data/easy.mat"
+[[column]]
+name = "easy"
+label = "Easy"
+simulate = "burgers --samples 100"
+file = "data/easy.mat"
+[[column]]
+name = "hard"
+[column.run.data]
+file = "{data}/hard.mat"
+[[row]]
+name = "base"
+label = "Baseline"
+paper = { easy = 0.2, hard = 0.4 }
+[row.run.model]
+name = "fno"
+[[row]]
+name = "ours"
+paper = { easy = 0.1 }
+note = "a note"
+[row.run.model]
+name = "monarch-no"
+[preset.smoke]
+seeds = [1, 2]
+scaled = ["2 epochs instead of 100"]
+[preset.smoke.run.training]
+epochs = 2
+[preset.smoke.column.easy]
+simulate = "burgers --samples 3"
+[preset.smoke.row.ours.run.training]
+batch = 5
+[preset.smoke.tune]
+key = "training.rate"
+values = [0.5, 0.25, 8]
+settings = ["training.epochs=1"]
+columns = ["hard"]
+[preset.paper]
+)";
+
+/// Stands for the program: simulate makes the file; train writes a result that depends on the config, fails when told.
+constexpr const char* kProgram = R"(#!/bin/sh
+echo "$@" >> "$CALLS"
+case $1 in
+simulate) while [ $# -gt 1 ]; do shift; [ "$1" = -o ] && echo data > "$2"; done; exit 0 ;;
+esac
+config=$2 out=$4
+rate=$(sed -n 's/^rate = //p' "$config"); seed=$(sed -n 's/^seed = //p' "$config")
+if grep -q monarch-no "$config"; then factor=1; else factor=2; fi
+[ -f "$FAIL" ] && { echo "cannot go on"; exit 1; }
+[ "$rate" = 8 ] && { echo "the loss is not finite"; exit 1; }
+value=$(awk "BEGIN { print $factor * (0.1 * $seed + ${rate:-0}) }")
+echo "{\"test\": {\"l2\": $value}, \"validation\": {\"l2_valid\": $value}, \"parameters\": 10, \"epochs\": 2, \"seconds\": 1.5}" > "$out/result.json"
+)";
+
+std::string content(const fs::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
+struct Fixture {
+  test::TemporaryFolder folder;
+  fs::path toml = folder.path() / "t.toml", program = folder.path() / "program", out = folder.path() / "out";
+  Fixture() {
+    std::ofstream(toml) << kText;
+    std::ofstream(program) << kProgram;
+    fs::permissions(program, fs::perms::owner_all);
+    setenv("CALLS", (folder.path() / "calls").c_str(), 1);
+    setenv("FAIL", (folder.path() / "fail").c_str(), 1);
+  }
+  Experiment load(const std::string& preset = "smoke") { return load_experiment(toml, preset, out, folder.path()); }
+  int64_t calls(const std::string& word) {
+    std::ifstream file(folder.path() / "calls");
+    int64_t count = 0;
+    for (std::string line; std::getline(file, line);) count += line.starts_with(word);
+    return count;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an experiment's settings merge from general to special") {
+  Fixture f;
+  const Experiment e = f.load();
+  REQUIRE(e.rows.size() == 2);
+  REQUIRE(e.columns.size() == 2);
+  REQUIRE(e.columns[0].simulate == std::vector<std::string>{"burgers", "--samples", "3"});
+  const Config config = e.run_config(1, 1, 7);
+  REQUIRE(config.integer("training.epochs") == 2);
+  REQUIRE(config.integer("training.batch") == 5);
+  REQUIRE(config.integer("training.seed") == 7);
+  REQUIRE(config.text("model.name") == "monarch-no");
+  REQUIRE(config.text("data.file") == (f.folder.path() / "hard.mat").string());
+  REQUIRE(e.run_config(0, 0, 1).integer("training.batch") == 20);
+  REQUIRE(e.run_config(0, 0, 1).text("data.file") == (f.out / "data/easy.mat").string());
+  REQUIRE(f.load("paper").run_config(1, 0, 1).integer("training.epochs") == 100);
+  REQUIRE(f.load("paper").scaled.empty());
+}
+
+TEST_CASE("mistakes in an experiment file are named") {
+  Fixture f;
+  REQUIRE_THROWS_WITH(f.load("smok"), Contains("did you mean 'smoke'?"));
+  const auto with = [&](const std::string& more) {
+    std::ofstream(f.toml) << kText << more;
+    return f.load("paper");
+  };
+  REQUIRE_THROWS_WITH(with("lables = 3\n"), Contains("nothing reads 'lables'"));
+  REQUIRE_THROWS_WITH(with("[preset.paper.row.our]\nx = 1\n"), Contains("no row has that name"));
+  REQUIRE_THROWS_WITH(with("columns = ['esy']\n"), Contains("did you mean 'easy'?"));
+  REQUIRE_THROWS_AS(find_experiment("table99x"), ConfigError);
+}
+
+TEST_CASE("an experiment tunes, trains, and a second run repeats nothing") {
+  Fixture f;
+  const Experiment e = f.load();
+  const auto result = run_experiment(e, {f.out, f.program, 2, 1});
+  REQUIRE(result.tuning.size() == 2);
+  REQUIRE(result.tuning[0].chosen == 0.25);
+  REQUIRE(std::isnan(result.tuning[0].scores.at(8)));
+  REQUIRE(result.runs.size() == 8);
+  REQUIRE(f.calls("simulate burgers --samples 3") == 1);
+  REQUIRE(f.calls("train") == 2 * 3 + 8);
+  const Summary s = summarise(e, result);
+  REQUIRE(std::abs(s.cells[0][0].mean - 2 * 0.4) <= 1e-12);
+  REQUIRE(std::abs(s.cells[0][0].spread - 2 * 0.1 / std::sqrt(2.0)) <= 1e-12);
+  REQUIRE(std::abs(*s.cells[1][0].change + 0.5) <= 1e-12);
+  REQUIRE(std::abs(*s.cells[1][0].paper_change + 0.5) <= 1e-12);
+  REQUIRE(!s.cells[1][1].paper_change);
+  REQUIRE(!s.cells[0][0].change);
+
+  fs::remove(f.out / "runs/ours/hard/seed2/result.json");
+  const auto again = run_experiment(e, {f.out, f.program, 1, 1});
+  REQUIRE(again.runs.size() == 8);
+  // The one that was lost, and the two that diverge leave no result.
+  REQUIRE(f.calls("train") == 2 * 3 + 8 + 1 + 2);
+  REQUIRE(f.calls("simulate") == 1);
+
+  write_report(e, again, f.out);
+  const std::string page = content(f.out / "report.md"), html_page = content(f.out / "report.html");
+  REQUIRE_THAT(page, Contains("2 epochs instead of 100") && Contains("a note") && Contains("-50 % → -50 %") &&
+                         Contains("diverged") && Contains("0.200"));
+  REQUIRE_THAT(html_page, Contains("data:image/svg+xml;base64,") && !Contains("src=\"figures"));
+  REQUIRE(nlohmann::json::parse(content(f.out / "summary.json"))["rows"].size() == 2);
+}
+
+TEST_CASE("a failing run ends the experiment with its last words and keeps what is finished") {
+  Fixture f;
+  const Experiment e = f.load();
+  run_experiment(e, {f.out, f.program, 1, 1});
+  fs::remove(f.out / "runs/ours/hard/seed2/result.json");
+  std::ofstream(f.folder.path() / "fail") << "x";
+  REQUIRE_THROWS_WITH(run_experiment(e, {f.out, f.program, 1, 1}), Contains("cannot go on"));
+  REQUIRE(fs::exists(f.out / "runs/base/hard/seed1/result.json"));
+  REQUIRE_THROWS_WITH(run_experiment(f.load("paper"), {f.out, f.program, 1, 1}), Contains("t smoke"));
+}
+
+TEST_CASE("a document is the same in Markdown and HTML and escapes its texts") {
+  Document d{"A <title>", {}};
+  d.add(Paragraph{"**bold** `a<b` & more"});
+  d.add(Table{{"name", "x"}, {{"a", "1"}}, 1});
+  REQUIRE_THAT(markdown(d, "."), Contains("# A <title>") && Contains("| a | 1 |") && Contains("| --- | ---: |"));
+  REQUIRE_THAT(html(d), Contains("<h1>A &lt;title&gt;</h1>") && Contains("<strong>bold</strong>") &&
+                            Contains("<code>a&lt;b</code> &amp; more") && Contains("<td class=\"n\">1</td>"));
+  d.add(Picture{"/no/such.png", "lost"});
+  REQUIRE_THROWS_AS(html(d), DataError);
+}
