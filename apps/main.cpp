@@ -53,6 +53,7 @@ int run(int count, char** words) {
   apps::add_count(app);
   apps::add_transform(app);
   apps::add_reproduce(app);
+  apps::add_simulate(app);
 
   try {
     app.parse(count, words);
