@@ -41,6 +41,7 @@ void add_simulation(CLI::App& command, MakeSimulation make);
 
 // One function for each file that has equations; called by add_simulate().
 void add_simulate_navier_stokes(CLI::App& simulate);
+void add_simulate_equations(CLI::App& simulate);
 
 /// The fields of one sample as one grey picture [y, x] of values 0 to 255: below each other a row for each variable; a
 /// variable [s, s, T] as up to eight moments, [s, s] as one; [s, T] with time to the right, [s] as a band. Each
