@@ -79,12 +79,8 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
   layout.identity = identity_of(options, *simulation);
 
   const auto start = std::chrono::steady_clock::now();
-#ifdef MONARCH_HAS_FIELD_WRITER
   data::FieldWriter writer(options.output, layout, options.restart);
   const int64_t found = writer.done();
-#else
-  const int64_t found = 0;
-#endif
   if (found > 0) log::info(fmt::format("{}: going on behind sample {}", options.output, found));
   Progress progress(simulation->equation(), options.samples);
   progress.advance(found);
@@ -94,9 +90,7 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
     const int64_t count = std::min(batch, options.samples - done);
     std::vector<at::Tensor> values = simulation->samples(options.seed, done, count);
     for (auto& value : values) value = value.to(dtype);
-#ifdef MONARCH_HAS_FIELD_WRITER
     writer.append(values);
-#endif
     if (done == 0) {
       for (const auto& value : values) first.push_back(value.narrow(0, 0, 1).clone());
     }
@@ -107,9 +101,7 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
     if (first.empty()) first = simulation->samples(options.seed, 0, 1);
     data::save_png(options.picture, sample_picture(simulation->variables(), first), {0, 255});
   }
-#ifdef MONARCH_HAS_FIELD_WRITER
   writer.commit();
-#endif
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   const int64_t made = options.samples - found;
@@ -216,6 +208,7 @@ void add_simulation(CLI::App& command, MakeSimulation make) {
 void add_simulate(CLI::App& app) {
   CLI::App* simulate = app.add_subcommand("simulate", "Solve an equation for many random samples, into one data file");
   simulate->require_subcommand(1);
+  add_simulate_navier_stokes(*simulate);
   add_simulate_equations(*simulate);
 }
 

@@ -229,7 +229,7 @@ class C10dGroup final : public Communicator {
 };
 
 /// The key-value store where the processes find each other. Rank 0 serves it, unless torchrun's agent does already.
-c10::intrusive_ptr<c10d::Store> meet(const Launch& launch) {
+[[maybe_unused]] c10::intrusive_ptr<c10d::Store> meet(const Launch& launch) {
   c10d::TCPStoreOptions options;
   options.port = launch.port;
   options.isServer = launch.rank == 0 && !launch.store_exists;

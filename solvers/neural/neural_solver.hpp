@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "monarch/core/config.hpp"
+#include "monarch/operators/nn/parameter_groups.hpp"
 
 namespace monarch::solvers {
 
@@ -30,6 +31,17 @@ class NeuralSolver : public torch::nn::Module {
   virtual std::string describe() const = 0;
   const FieldShape& shape() const { return shape_; }
 
+  /// As torch::nn::Module, except that complex parameters stay complex (of the precision asked for) and whole numbers
+  /// whole: the original would drop imaginary parts.
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Device device, bool non_blocking = false) override;
+
+ protected:
+  /// Throws ShapeError unless x is [batch, in_channels, as many axes as the grid has], DtypeError unless it is of the
+  /// parameters' precision.
+  void check_input(const at::Tensor& x) const;
+
  private:
   FieldShape shape_;
 };
@@ -38,6 +50,10 @@ using NeuralSolverPtr = std::shared_ptr<NeuralSolver>;
 
 /// Real numbers that train. A complex one counts twice, or once where `complex_once`: the published tables do both.
 int64_t parameter_count(const torch::nn::Module& module, bool complex_once = false);
+
+/// operators::parameter_groups of a solver, with what the learned transforms ask for: the factors' learning-rate
+/// multiplier (model.transform.lr_multiplier) and no weight decay on factors and positional biases.
+std::vector<operators::ParameterGroup> solver_parameter_groups(const torch::nn::Module& solver);
 
 /// Builds the model that the table [model] of a config describes: `model.name` (docs/neural-solvers.md lists them) and
 /// its options. Reads only keys below "model". Weights are initialised from LibTorch's generator: seed it with

@@ -241,6 +241,33 @@ TEST_CASE("broadcast gives everybody the tensors of rank 0, bit for bit") {
   REQUIRE_FALSE(bit_identical(results[0], changed));
 }
 
+TEST_CASE("training on 2 or 4 processes gives the weights of one process with the whole batch") {
+  const TemporaryFolder alone;
+  const Outcome one = run_group(
+      1, [](int) { return ""; }, MONARCH_WORKER, "train '" + alone.path().string() + "'")[0];
+  CAPTURE(one.output, one.errors);
+  REQUIRE(one.exit_code == 0);
+  REQUIRE_THAT(one.output, Catch::Contains("one process"));
+  const Tensors reference = kept(alone, 1)[0];
+  for (const int processes : {2, 4}) {
+    const TemporaryFolder together;
+    for (const Outcome& outcome : run_group(processes, torchrun_environment(processes, free_port()), MONARCH_WORKER,
+                                            "train '" + together.path().string() + "'")) {
+      CAPTURE(outcome.output, outcome.errors);
+      REQUIRE(outcome.exit_code == 0);
+    }
+    const std::vector<Tensors> results = kept(together, processes);
+    for (const Tensors& result : results) REQUIRE(bit_identical(results[0], result));
+    for (size_t i = 0; i < reference.size(); ++i)
+      REQUIRE(relative_error(results[0][i].second, reference[i].second) <= 1e-6);
+  }
+  // Gradients that are not added together lead elsewhere: one process with its own share only.
+  const TemporaryFolder apart;
+  const auto environment = torchrun_environment(1, free_port());
+  REQUIRE(run_group(1, environment, MONARCH_WORKER, "train-share '" + apart.path().string() + "'")[0].exit_code == 0);
+  REQUIRE_FALSE(relative_error(kept(apart, 1)[0][0].second, reference[0].second) <= 1e-3);
+}
+
 TEST_CASE("a barrier holds until the last process comes") {
   const auto outcomes = group(2, "barrier");
   std::smatch waited;

@@ -50,6 +50,37 @@ void keep(const std::filesystem::path& folder, int64_t rank, const std::vector<a
   data::save_safetensors(folder / (std::to_string(rank) + ".safetensors"), named);
 }
 
+/// Trains a small network by gradient descent with momentum on batches of 8 samples, each process with its share of
+/// them: what a trainer does with a group. The start differs between the processes until rank 0 hands its weights
+/// around.
+std::vector<at::Tensor> train(Communicator& group, int64_t share) {
+  const int64_t rank = group.rank();
+  const std::vector<at::Tensor> weights = {numbers({5, 16}, at::kFloat, rank, 1),
+                                           numbers({16}, at::kComplexFloat, rank, 2),
+                                           numbers({16, 3}, at::kFloat, rank, 3)};
+  group.broadcast(weights);
+  std::vector<at::Tensor> velocity;
+  for (const at::Tensor& w : weights) {
+    w.requires_grad_(true);
+    velocity.push_back(at::zeros_like(w));
+  }
+  for (int step = 0; step < 40; ++step) {
+    const at::Tensor x = numbers({8, 5}, at::kFloat, 0, 10 + step).narrow(0, rank * share, share);
+    const at::Tensor y = at::sin(3 * x.narrow(1, 0, 3));
+    const at::Tensor hidden = (at::tanh(at::matmul(x, weights[0])) * weights[1]).abs();
+    ((at::matmul(hidden, weights[2]) - y).square().sum() / 8).backward();
+    std::vector<at::Tensor> gradients;
+    for (const at::Tensor& w : weights) gradients.push_back(w.grad());
+    group.all_reduce(gradients);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      velocity[i].mul_(0.9).add_(gradients[i]);
+      weights[i].detach().sub_(velocity[i], 0.01);
+      weights[i].mutable_grad().reset();
+    }
+  }
+  return weights;
+}
+
 int act(const std::string& what, const std::filesystem::path& folder) {
   const std::shared_ptr<Communicator> group = communicator_from_environment(false);
   const int64_t rank = group->rank();
@@ -64,6 +95,10 @@ int act(const std::string& what, const std::filesystem::path& folder) {
     tensors.push_back(numbers({9}, at::kBFloat16, rank, 11));
     group->broadcast(tensors);
     keep(folder, rank, tensors);
+  } else if (what == "train") {
+    keep(folder, rank, train(*group, 8 / group->size()));
+  } else if (what == "train-share") {
+    keep(folder, rank, train(*group, 4));
   } else if (what == "barrier") {
     if (rank == 1) ::usleep(700000);
     const auto begin = std::chrono::steady_clock::now();
