@@ -199,6 +199,7 @@ void add_simulate(CLI::App& app) {
   CLI::App* simulate = app.add_subcommand("simulate", "Solve an equation for many random samples, into one data file");
   simulate->require_subcommand(1);
   add_simulate_navier_stokes(*simulate);
+  add_simulate_equations(*simulate);
 }
 
 }  // namespace monarch::apps
