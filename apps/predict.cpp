@@ -142,7 +142,7 @@ void run(const Arguments& a) {
   const auto checkpoint = training::load_training_checkpoint(a.checkpoint);
   const auto model = solvers::FieldModel::restore(checkpoint, a.checkpoint);
   const Config config = Config::parse(checkpoint.state["config"].get<std::string>(), a.checkpoint + ": config");
-  const auto source = data::open_fields(a.input);
+  const auto source = data::open_fields(a.input, {solvers::DataOptions::from_config(config).axes});
   solvers::TaskOptions task = model.task();
   const bool rollout = task.kind == solvers::TaskKind::rollout;
   const int64_t trained = model.format().target_frames;

@@ -293,10 +293,10 @@ std::vector<int64_t> slice_of(const std::vector<int64_t>& order, int64_t first, 
 PdeDataset PdeDataset::open(const DataOptions& o, const TaskOptions& task, at::ScalarType dtype,
                             const std::string& simulated) {
   const std::string file = simulated.empty() ? o.file : simulated;
-  const auto source = data::open_fields(file);
+  const auto source = data::open_fields(file, {o.axes});
   auto rows = std::make_shared<const FieldRows>(source, task, o);
   std::shared_ptr<const FieldRows> test_rows = rows;
-  if (!o.test_file.empty()) test_rows = std::make_shared<const FieldRows>(data::open_fields(o.test_file), task, o);
+  if (!o.test_file.empty()) test_rows = std::make_shared<const FieldRows>(data::open_fields(o.test_file, {o.axes}), task, o);
   check<DataError>(
       test_rows->grid() == rows->grid() && test_rows->input_channels() == rows->input_channels() &&
           test_rows->target_channels() == rows->target_channels(),
@@ -317,7 +317,7 @@ PdeDataset PdeDataset::open(const DataOptions& o, const TaskOptions& task, at::S
     DataOptions own = o;
     if (!extra.grid_stride.empty()) own.grid_stride = extra.grid_stride;
     const std::string from = !extra.file.empty() ? extra.file : o.test_file.empty() ? file : o.test_file;
-    auto extra_rows = std::make_shared<const FieldRows>(data::open_fields(from), task, own);
+    auto extra_rows = std::make_shared<const FieldRows>(data::open_fields(from, {o.axes}), task, own);
     std::vector<int64_t> ids;
     if (extra.file.empty()) {
       ids = set.test.ids();

@@ -109,6 +109,7 @@ DataOptions DataOptions::from_config(const Config& config) {
   o.test_file = config.text("data.test_file", "");
   o.input = config.text("data.input", "");
   o.target = config.text("data.target", "");
+  for (const auto& name : config.names("data.axes")) o.axes[name] = config.text("data.axes." + name);
   o.grid_stride = strides(config, "data.grid_stride");
   o.first_time = at_least(config, "data.first_time", 0, 0);
   o.time_stride = at_least(config, "data.time_stride", 1, 1);

@@ -2,6 +2,7 @@
 // The tables [data] and [task] of a training config (docs/training-pde.md).
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,7 @@ struct DataOptions {
   std::string file, test_file;  ///< the training file, and one for the test data; empty: the same
   std::string simulate;         ///< words behind `monarch simulate` that make the file; empty: it is there
   std::string input, target;    ///< fields; empty: chosen by resolve_fields
+  std::map<std::string, std::string> axes;  ///< meaning of stored axes, as data::FieldOptions
   std::vector<int64_t> grid_stride;
   int64_t first_time = 0, time_stride = 1;
   int64_t target_first_time = -1;  ///< where the target is a field of its own with a time axis; -1: as first_time
