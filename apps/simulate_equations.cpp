@@ -53,14 +53,16 @@ void add_burgers(CLI::App& simulate) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = simulate.add_subcommand("burgers", "Burgers' equation in one dimension, periodic");
   command
-      ->add_option("--set", a->set,
-                   "Published data whose values are taken where no option names another: r10 (default: nu 0.1, 8192 "
-                   "points, final state), v1000 (nu 1e-3, 1024 points, 200 moments) or space-time (neuraloperator's: nu "
-                   "0.01, x [16], y [17, 16])")
+      ->add_option(
+          "--set", a->set,
+          "Published data whose values are taken where no option names another: r10 (default: nu 0.1, 8192 "
+          "points, final state), v1000 (nu 1e-3, 1024 points, 200 moments) or space-time (neuraloperator's: nu "
+          "0.01, x [16], y [17, 16])")
       ->check(CLI::IsMember({"r10", "v1000", "space-time"}));
   command->add_option("--viscosity", a->viscosity, "nu")->check(CLI::PositiveNumber);
   command->add_option("--points", a->points, "Points as stored")->check(CLI::PositiveNumber);
-  command->add_option("--grid", a->grid, "Points of the solver, a multiple of --points (default: the set's or --points)")
+  command
+      ->add_option("--grid", a->grid, "Points of the solver, a multiple of --points (default: the set's or --points)")
       ->check(CLI::PositiveNumber);
   command->add_option("--final-time", a->final_time, "Last moment")->check(CLI::PositiveNumber);
   command->add_option("--times", a->times, "Recorded moments, evenly spaced (layout final: 1)")
@@ -121,7 +123,8 @@ void add_darcy(CLI::App& simulate) {
   add_simulation(*command, [a](const SimulateOptions&) {
     auto o = solvers::darcy_set(a->set);
     check<ConfigError>(o.lognormal || !a->amplitude, "--amplitude belongs to --set lognormal");
-    check<ConfigError>(!o.lognormal || !(a->upper || a->lower), "--upper and --lower belong to the sets paper and script");
+    check<ConfigError>(!o.lognormal || !(a->upper || a->lower),
+                       "--upper and --lower belong to the sets paper and script");
     take(a->points, o.points);
     take(a->upper, o.upper);
     take(a->lower, o.lower);
@@ -147,7 +150,8 @@ void add_advection(CLI::App& simulate) {
   command->add_option("--points", o.points, fmt::format("Points (default {})", o.points))->check(CLI::PositiveNumber);
   command->add_option("--final-time", o.final_time, fmt::format("Last moment (default {})", o.final_time))
       ->check(CLI::PositiveNumber);
-  command->add_option("--times", a->times, "Recorded moments, evenly spaced: u [s, T] (default: the final state, u [s])")
+  command
+      ->add_option("--times", a->times, "Recorded moments, evenly spaced: u [s, T] (default: the final state, u [s])")
       ->check(CLI::PositiveNumber);
   a->law.add(*command, true);
   add_simulation(*command, [a](const SimulateOptions&) {
@@ -171,7 +175,8 @@ void add_kuramoto_sivashinsky(CLI::App& simulate) {
     command->add_option(name, value, fmt::format("{} (default {:.6g})", text, value))->check(CLI::PositiveNumber);
   };
   positive("--length", o.length, "Period");
-  command->add_option("--advection", o.advection, "alpha of u_t + alpha (u^2/2)_x + beta u_xx + gamma u_xxxx = 0 (default 1)");
+  command->add_option("--advection", o.advection,
+                      "alpha of u_t + alpha (u^2/2)_x + beta u_xx + gamma u_xxxx = 0 (default 1)");
   positive("--instability", o.instability, "beta");
   positive("--damping", o.damping, "gamma");
   positive("--deviation", o.deviation, "Standard deviation of the initial random field");
@@ -208,7 +213,8 @@ void add_diffusion_reaction(CLI::App& simulate) {
   command->add_option("--points", o->points, fmt::format("Cells an axis (default {})", o->points))
       ->check(CLI::PositiveNumber);
   positive("--final-time", o->final_time, "Last moment");
-  command->add_option("--times", o->times, fmt::format("Recorded moments behind the initial one (default {})", o->times))
+  command
+      ->add_option("--times", o->times, fmt::format("Recorded moments behind the initial one (default {})", o->times))
       ->check(CLI::PositiveNumber);
   positive("--step", o->step, "Longest time step");
   command

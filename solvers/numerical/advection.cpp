@@ -34,7 +34,8 @@ at::Tensor advect(const at::Tensor& initial, double speed, std::span<const doubl
         const double turn = shift - std::floor(shift);  // whole periods change nothing
         for (size_t k = 0; k < v.size(); ++k) {
           const double angle = -2 * std::numbers::pi * std::remainder(static_cast<double>(k) * turn, 1.0);
-          shifted[k] = n % 2 == 0 && 2 * static_cast<int64_t>(k) == n ? v[k] * std::cos(angle) : v[k] * std::polar(1.0, angle);
+          shifted[k] =
+              n % 2 == 0 && 2 * static_cast<int64_t>(k) == n ? v[k] * std::cos(angle) : v[k] * std::polar(1.0, angle);
         }
         fft.inverse(shifted.data(), field.data());
         for (int64_t j = 0; j < n; ++j) to[(s * n + j) * moments + m] = field[static_cast<size_t>(j)];
@@ -47,8 +48,8 @@ at::Tensor advect(const at::Tensor& initial, double speed, std::span<const doubl
 AdvectionSimulation::AdvectionSimulation(AdvectionOptions options) : options_(std::move(options)) {
   const auto& o = options_;
   check<ConfigError>(std::isfinite(o.speed) && o.final_time > 0 && o.points >= 1, [&] {
-    return fmt::format("advection: speed {} must be finite, final time {} and {} points positive", o.speed, o.final_time,
-                       o.points);
+    return fmt::format("advection: speed {} must be finite, final time {} and {} points positive", o.speed,
+                       o.final_time, o.points);
   });
   check<ConfigError>(o.initial.length == 1, "advection: the initial field's length must be 1");
   check<ConfigError>(o.times >= 1 && (o.trajectory || o.times == 1), [&] {
@@ -60,7 +61,8 @@ AdvectionSimulation::AdvectionSimulation(AdvectionOptions options) : options_(st
 std::string AdvectionSimulation::describe() const {
   const auto& o = options_;
   return fmt::format(
-      "advection u_t + {} u_x = 0, period 1, initial states N(0, {}^2 (-Laplace + {}^2)^-{}), {} points, {}, exact spectral "
+      "advection u_t + {} u_x = 0, period 1, initial states N(0, {}^2 (-Laplace + {}^2)^-{}), {} points, {}, exact "
+      "spectral "
       "shift",
       o.speed, o.initial.scale, o.initial.tau, o.initial.alpha, o.points,
       o.trajectory ? fmt::format("{} moments up to {}", o.times, o.final_time)

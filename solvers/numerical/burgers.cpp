@@ -42,16 +42,19 @@ BurgersOptions burgers_set(std::string_view name) {
 
 BurgersSimulation::BurgersSimulation(BurgersOptions options) : options_(std::move(options)) {
   const auto& o = options_;
-  check<ConfigError>(o.viscosity > 0 && o.final_time > 0 && o.step >= 0 && std::isfinite(o.viscosity + o.final_time), [&] {
-    return fmt::format("Burgers: viscosity {}, final time {} and step {} must be positive", o.viscosity, o.final_time,
-                       o.step);
-  });
+  check<ConfigError>(o.viscosity > 0 && o.final_time > 0 && o.step >= 0 && std::isfinite(o.viscosity + o.final_time),
+                     [&] {
+                       return fmt::format("Burgers: viscosity {}, final time {} and step {} must be positive",
+                                          o.viscosity, o.final_time, o.step);
+                     });
   check<ConfigError>(o.points >= 1 && o.grid >= o.points && o.grid % o.points == 0, [&] {
-    return fmt::format("Burgers: {} points of a grid of {}; the grid must be a multiple of the points", o.points, o.grid);
+    return fmt::format("Burgers: {} points of a grid of {}; the grid must be a multiple of the points", o.points,
+                       o.grid);
   });
   check<ConfigError>(o.initial.length == 1, "Burgers: the initial field's length must be 1");
   check<ConfigError>(o.times >= 1 && (o.layout != BurgersLayout::final || o.times == 1), [&] {
-    return fmt::format("Burgers: {} moments; the layout with the final state alone has 1, the others at least 1", o.times);
+    return fmt::format("Burgers: {} moments; the layout with the final state alone has 1, the others at least 1",
+                       o.times);
   });
   standard_deviation(o.initial, 1, 4);  // checks the law
 }
@@ -63,7 +66,8 @@ std::vector<double> BurgersSimulation::times() const {
 std::string BurgersSimulation::describe() const {
   const auto& o = options_;
   return fmt::format(
-      "Burgers u_t + (u^2/2)_x = {} u_xx, period 1, initial states N(0, {}^2 (-Laplace + {}^2)^-{}), {} of {} points, {}, "
+      "Burgers u_t + (u^2/2)_x = {} u_xx, period 1, initial states N(0, {}^2 (-Laplace + {}^2)^-{}), {} of {} points, "
+      "{}, "
       "pseudo-spectral (2/3 rule), ETDRK4 with {} steps",
       o.viscosity, o.initial.scale, o.initial.tau, o.initial.alpha, o.points, o.grid,
       o.layout == BurgersLayout::final        ? fmt::format("final state at {}", o.final_time)

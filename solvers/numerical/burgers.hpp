@@ -29,8 +29,9 @@ struct BurgersOptions {
 
 /// The published data sets by name:
 ///   "r10"         N(0, 625 (−Δ + 25)^−2), ν = 0.1, 8192 points, u(1): burgers_data_R10.mat as printed in the paper;
-///   "v1000"       N(0, 49² (−Δ + 49)^−2.5), ν = 1e-3, 1024 points, 200 moments up to 1: the generating script's values;
-///   "space-time"  N(0, 625² (−Δ + 25)^−4), ν = 0.01, 16 of 128 points, 17 moments 0, 0.06 … 0.96: neuraloperator's
+///   "v1000"       N(0, 49² (−Δ + 49)^−2.5), ν = 1e-3, 1024 points, 200 moments up to 1: the generating script's
+///   values; "space-time"  N(0, 625² (−Δ + 25)^−4), ν = 0.01, 16 of 128 points, 17 moments 0, 0.06 … 0.96:
+///   neuraloperator's
 ///                 burgers_train_16.pt, whose law, grid and moments were found by solving from its data.
 /// Throws ConfigError naming the closest name.
 BurgersOptions burgers_set(std::string_view name);

@@ -63,7 +63,8 @@ class Stepper {
   }
 
   void advance(Complex* v, double interval, double step) {
-    scheme_->advance(v, interval, steps_in(interval, step), [this](const Complex* from, Complex* to) { flux(from, to); });
+    scheme_->advance(v, interval, steps_in(interval, step),
+                     [this](const Complex* from, Complex* to) { flux(from, to); });
   }
 
  private:

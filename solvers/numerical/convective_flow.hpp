@@ -8,8 +8,8 @@
 
 namespace monarch::solvers {
 
-/// u_t + advection (u²/2)_x = diffusion u_xx + hyperdiffusion u_xxxx on [0, length), periodic. Burgers: diffusion ν > 0.
-/// Kuramoto-Sivashinsky: both negative.
+/// u_t + advection (u²/2)_x = diffusion u_xx + hyperdiffusion u_xxxx on [0, length), periodic. Burgers: diffusion ν >
+/// 0. Kuramoto-Sivashinsky: both negative.
 struct ConvectiveFlow {
   double length = 1;
   double advection = 1;

@@ -132,8 +132,9 @@ at::Tensor solve_darcy(const at::Tensor& coefficient, const at::Tensor& source, 
       assemble(grid, matrix);
       if (s == begin) solver.analyzePattern(matrix);  // the same for every coefficient
       solver.factorize(matrix);
-      check<BackendError>(solver.info() == Eigen::Success,
-                          [&] { return fmt::format("Darcy: sample {}: the matrix could not be decomposed", first + s); });
+      check<BackendError>(solver.info() == Eigen::Success, [&] {
+        return fmt::format("Darcy: sample {}: the matrix could not be decomposed", first + s);
+      });
       u = solver.solve(right);
       double error = 0;
       for (int pass = 0; pass < 2; ++pass) {
@@ -145,8 +146,8 @@ at::Tensor solve_darcy(const at::Tensor& coefficient, const at::Tensor& source, 
       check<BackendError>(
           error <= residual_tolerance,
           [&] {
-            return fmt::format("Darcy: sample {}: the residual is {:.1e} of the source; expected at most {:.0e}", first + s,
-                               error, residual_tolerance);
+            return fmt::format("Darcy: sample {}: the residual is {:.1e} of the source; expected at most {:.0e}",
+                               first + s, error, residual_tolerance);
           },
           "the coefficient's contrast is too large for double precision: take a smaller --amplitude");
     }
@@ -186,7 +187,9 @@ std::string DarcySimulation::describe() const {
   return fmt::format(
       "Darcy -div(a grad u) = {} on the unit square, u = 0 on the boundary, {} with w from N(0, {}^{} (-Laplace + "
       "{}^2)^-{}), Neumann; {} x {} cells, five points with {} face means, sparse direct solver",
-      o.source, o.lognormal ? fmt::format("a = exp({} w)", o.amplitude) : fmt::format("a = {} where w >= 0, else {}", o.upper, o.lower),
+      o.source,
+      o.lognormal ? fmt::format("a = exp({} w)", o.amplitude)
+                  : fmt::format("a = {} where w >= 0, else {}", o.upper, o.lower),
       o.field.tau, 2 * o.field.alpha - 2, o.field.tau, o.field.alpha, o.points, o.points,
       o.mean == FaceMean::arithmetic ? "arithmetic" : "harmonic");
 }

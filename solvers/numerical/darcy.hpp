@@ -20,11 +20,11 @@ enum class FaceMean { arithmetic, harmonic };
 /// Throws ShapeError.
 at::Tensor darcy_operator(const at::Tensor& coefficient, const at::Tensor& u, FaceMean mean = FaceMean::arithmetic);
 
-/// Solves darcy_operator(a, u) = source by a sparse LDLᵀ decomposition (Eigen; minimum-degree ordering) with one step of
-/// iterative refinement. coefficient: [sample, n, n]; source: [n, n] or [sample, n, n]; result: [sample, n, n] float64.
-/// Each sample is solved on its own, in parallel; at 421² one takes about a second and 100 MB. `first`: the number of the
-/// first sample, for messages. Throws ShapeError; DataError naming a sample whose coefficient is not positive;
-/// BackendError where the residual stays above 1e-10 of the source.
+/// Solves darcy_operator(a, u) = source by a sparse LDLᵀ decomposition (Eigen; minimum-degree ordering) with one step
+/// of iterative refinement. coefficient: [sample, n, n]; source: [n, n] or [sample, n, n]; result: [sample, n, n]
+/// float64. Each sample is solved on its own, in parallel; at 421² one takes about a second and 100 MB. `first`: the
+/// number of the first sample, for messages. Throws ShapeError; DataError naming a sample whose coefficient is not
+/// positive; BackendError where the residual stays above 1e-10 of the source.
 at::Tensor solve_darcy(const at::Tensor& coefficient, const at::Tensor& source, FaceMean mean = FaceMean::arithmetic,
                        int64_t first = 0);
 
@@ -38,8 +38,8 @@ struct DarcyOptions {
   FaceMean mean = FaceMean::arithmetic;
 };
 
-/// The published coefficients by name: "paper" 12 and 3, "script" 12 and 4 (the generating script's), "lognormal" exp(w).
-/// Throws ConfigError naming the closest name.
+/// The published coefficients by name: "paper" 12 and 3, "script" 12 and 4 (the generating script's), "lognormal"
+/// exp(w). Throws ConfigError naming the closest name.
 DarcyOptions darcy_set(std::string_view name);
 
 /// Variables coeff [s, s] and sol [s, s] at the cell centres ((i + 1/2)/s, (j + 1/2)/s).

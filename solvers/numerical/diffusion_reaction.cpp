@@ -30,7 +30,8 @@ std::vector<double> linear_part(const DiffusionReaction& e, int64_t n) {
   std::vector<double> axis, linear;
   const double h = e.length / static_cast<double>(n);
   for (int64_t k = 0; k < n; ++k) {
-    axis.push_back(std::pow(2 / h * std::sin(std::numbers::pi * static_cast<double>(k) / (2.0 * static_cast<double>(n))), 2));
+    axis.push_back(
+        std::pow(2 / h * std::sin(std::numbers::pi * static_cast<double>(k) / (2.0 * static_cast<double>(n))), 2));
   }
   for (const double diffusion : {e.diffusion_u, e.diffusion_v}) {
     for (const double p : axis) {
@@ -45,11 +46,11 @@ std::vector<double> linear_part(const DiffusionReaction& e, int64_t n) {
 at::Tensor solve_diffusion_reaction(const DiffusionReaction& equation, const at::Tensor& initial,
                                     std::span<const double> times, double step, int64_t first) {
   check_equation(equation);
-  check<ShapeError>(initial.dim() == 4 && initial.size(1) == 2 && initial.size(2) == initial.size(3) && initial.size(2) >= 1,
-                    [&] {
-                      return fmt::format("diffusion-reaction: initial states of shape {}; expected [sample, 2, n, n]",
-                                         shape_text(initial.sizes()));
-                    });
+  check<ShapeError>(
+      initial.dim() == 4 && initial.size(1) == 2 && initial.size(2) == initial.size(3) && initial.size(2) >= 1, [&] {
+        return fmt::format("diffusion-reaction: initial states of shape {}; expected [sample, 2, n, n]",
+                           shape_text(initial.sizes()));
+      });
   check<ConfigError>(step > 0, [&] { return fmt::format("time step {}; expected a positive number", step); });
   double before = 0;
   for (const double t : times) {
@@ -113,8 +114,10 @@ DiffusionReactionSimulation::DiffusionReactionSimulation(DiffusionReactionOption
 std::string DiffusionReactionSimulation::describe() const {
   const auto& o = options_;
   return fmt::format(
-      "diffusion-reaction u_t = {} Laplace u + u - u^3 - {} - v, v_t = {} Laplace v + u - v, square of side {}, Neumann, "
-      "initial values N(0, {}^2) at every point, {} x {} cells, {} moments from 0 to {}, finite volumes, ETDRK4 with steps "
+      "diffusion-reaction u_t = {} Laplace u + u - u^3 - {} - v, v_t = {} Laplace v + u - v, square of side {}, "
+      "Neumann, "
+      "initial values N(0, {}^2) at every point, {} x {} cells, {} moments from 0 to {}, finite volumes, ETDRK4 with "
+      "steps "
       "of {}",
       o.equation.diffusion_u, o.equation.k, o.equation.diffusion_v, o.equation.length, o.noise, o.points, o.points,
       o.times + 1, o.final_time, o.step);

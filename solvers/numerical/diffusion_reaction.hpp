@@ -20,10 +20,10 @@ struct DiffusionReaction {
 
 /// States at `times` (not negative, increasing) from [sample, 2, n, n] (u, v) at cell centres: [sample, 2, n, n, time]
 /// float64. In space the finite volumes of second order of PDEBench (five points, no flux through the boundary), which
-/// the cosine transform makes diagonal: the wave (p, q) decays with D (2/h)² (sin²(πp/2n) + sin²(πq/2n)). In time ETDRK4
-/// with steps of at most `step` that divide the intervals evenly: diffusion is exact. Each sample is computed on its own,
-/// in parallel. `first`: the number of the first sample, for messages. Throws BackendError naming sample and time where
-/// a solution stops being finite, ShapeError, ConfigError.
+/// the cosine transform makes diagonal: the wave (p, q) decays with D (2/h)² (sin²(πp/2n) + sin²(πq/2n)). In time
+/// ETDRK4 with steps of at most `step` that divide the intervals evenly: diffusion is exact. Each sample is computed on
+/// its own, in parallel. `first`: the number of the first sample, for messages. Throws BackendError naming sample and
+/// time where a solution stops being finite, ShapeError, ConfigError.
 at::Tensor solve_diffusion_reaction(const DiffusionReaction& equation, const at::Tensor& initial,
                                     std::span<const double> times, double step, int64_t first = 0);
 

@@ -17,8 +17,8 @@ struct Etdrk4Coefficients {
   std::vector<double> full, half, q, f1, f2, f3;
 };
 
-/// The quotients are means over a circle of radius 1 around z (Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005)), so
-/// that nothing cancels at small z: relative error below 1e-12. O(32 n).
+/// The quotients are means over a circle of radius 1 around z (Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005)),
+/// so that nothing cancels at small z: relative error below 1e-12. O(32 n).
 Etdrk4Coefficients etdrk4_coefficients(std::span<const double> linear, double step);
 
 /// Cox and Matthews' ETDRK4 (J. Comput. Phys. 176 (2002)). Exact where N = 0; order 4 in h. One object per thread: it

@@ -69,10 +69,8 @@ CosineTransform2d::CosineTransform2d(int64_t n) : n_(n), plans_(std::make_unique
   const int length = checked_length(n, "cosine transform");
   std::vector<double> x(static_cast<size_t>(n * n));
   const std::lock_guard lock(operators::kernels::cpu::planner_mutex());
-  plans_->forward.handle =
-      fftw_plan_r2r_2d(length, length, x.data(), x.data(), FFTW_REDFT10, FFTW_REDFT10, flags);
-  plans_->inverse.handle =
-      fftw_plan_r2r_2d(length, length, x.data(), x.data(), FFTW_REDFT01, FFTW_REDFT01, flags);
+  plans_->forward.handle = fftw_plan_r2r_2d(length, length, x.data(), x.data(), FFTW_REDFT10, FFTW_REDFT10, flags);
+  plans_->inverse.handle = fftw_plan_r2r_2d(length, length, x.data(), x.data(), FFTW_REDFT01, FFTW_REDFT01, flags);
 }
 
 CosineTransform2d::~CosineTransform2d() = default;

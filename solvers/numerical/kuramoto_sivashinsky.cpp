@@ -16,16 +16,17 @@ namespace monarch::solvers {
 KuramotoSivashinskySimulation::KuramotoSivashinskySimulation(KuramotoSivashinskyOptions options)
     : options_(std::move(options)) {
   const auto& o = options_;
-  check<ConfigError>(o.length > 0 && o.instability > 0 && o.damping > 0 && o.deviation > 0 && std::isfinite(o.advection),
-                     [&] {
-                       return fmt::format(
-                           "Kuramoto-Sivashinsky: length {}, instability {}, damping {} and deviation {} must be positive",
-                           o.length, o.instability, o.damping, o.deviation);
-                     });
+  check<ConfigError>(
+      o.length > 0 && o.instability > 0 && o.damping > 0 && o.deviation > 0 && std::isfinite(o.advection), [&] {
+        return fmt::format(
+            "Kuramoto-Sivashinsky: length {}, instability {}, damping {} and deviation {} must be positive", o.length,
+            o.instability, o.damping, o.deviation);
+      });
   check<ConfigError>(o.burn_in >= 0 && o.final_time > 0 && o.times >= 1 && o.step >= 0, [&] {
-    return fmt::format("Kuramoto-Sivashinsky: burn-in {} and step {} may not be negative, final time {} and {} moments "
-                       "must be positive",
-                       o.burn_in, o.step, o.final_time, o.times);
+    return fmt::format(
+        "Kuramoto-Sivashinsky: burn-in {} and step {} may not be negative, final time {} and {} moments "
+        "must be positive",
+        o.burn_in, o.step, o.final_time, o.times);
   });
   check<ConfigError>(o.points >= 1 && o.grid >= o.points && o.grid % o.points == 0, [&] {
     return fmt::format("Kuramoto-Sivashinsky: {} points of a grid of {}; the grid must be a multiple of the points",
@@ -35,7 +36,9 @@ KuramotoSivashinskySimulation::KuramotoSivashinskySimulation(KuramotoSivashinsky
   const double neutral = std::sqrt(o.instability / o.damping) * o.length / (2 * std::numbers::pi);
   check<ConfigError>(
       static_cast<double>(o.grid) >= 9 * neutral,
-      [&] { return fmt::format("Kuramoto-Sivashinsky: a grid of {} does not resolve the length {}", o.grid, o.length); },
+      [&] {
+        return fmt::format("Kuramoto-Sivashinsky: a grid of {} does not resolve the length {}", o.grid, o.length);
+      },
       fmt::format("at least {:.0f} points are needed", std::ceil(9 * neutral)));
   law_ = {.alpha = 4, .tau = std::sqrt(o.instability / o.damping), .scale = 1, .length = o.length};
   law_.scale = o.deviation / standard_deviation(law_, 1, 1 << 14);  // the same law on every grid
@@ -44,7 +47,8 @@ KuramotoSivashinskySimulation::KuramotoSivashinskySimulation(KuramotoSivashinsky
 std::string KuramotoSivashinskySimulation::describe() const {
   const auto& o = options_;
   return fmt::format(
-      "Kuramoto-Sivashinsky u_t + {} (u^2/2)_x + {} u_xx + {} u_xxxx = 0, period {:.17g}, initial deviation {}, burn-in {}, "
+      "Kuramoto-Sivashinsky u_t + {} (u^2/2)_x + {} u_xx + {} u_xxxx = 0, period {:.17g}, initial deviation {}, "
+      "burn-in {}, "
       "{} of {} points, {} moments up to {}, pseudo-spectral (2/3 rule), ETDRK4 with {} steps",
       o.advection, o.instability, o.damping, o.length, o.deviation, o.burn_in, o.points, o.grid, o.times, o.final_time,
       o.step > 0 ? fmt::format("{}", o.step) : "automatic");

@@ -21,8 +21,8 @@ struct KuramotoSivashinskyOptions {
 };
 
 /// Variables a [s], the state after the burn-in, and u [s, T] at k T/times behind it. Solver: solve_convective_flow.
-/// Trajectories separate by a factor e in about 10 units of time (α = β = γ = 1): they are a function of (seed, index) on
-/// one machine, but their late parts depend on its rounding.
+/// Trajectories separate by a factor e in about 10 units of time (α = β = γ = 1): they are a function of (seed, index)
+/// on one machine, but their late parts depend on its rounding.
 class KuramotoSivashinskySimulation final : public Simulation {
  public:
   /// Throws ConfigError for options that make no sense, among them a grid that does not resolve the damped waves.

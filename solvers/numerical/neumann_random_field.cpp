@@ -51,9 +51,8 @@ at::Tensor neumann_random_field(const NeumannFieldLaw& law, int64_t n, uint64_t 
   double* data = result.mutable_data_ptr<double>();
   std::vector<double> amplitudes;
   amplitudes.reserve(static_cast<size_t>(n * n));
-  for_each_mode(n, [&](int64_t k1, int64_t k2) {
-    amplitudes.push_back(static_cast<double>(n) * amplitude(law, k1, k2));
-  });
+  for_each_mode(n,
+                [&](int64_t k1, int64_t k2) { amplitudes.push_back(static_cast<double>(n) * amplitude(law, k1, k2)); });
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       double* field = data + s * n * n;

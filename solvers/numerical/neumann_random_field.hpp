@@ -19,9 +19,9 @@ struct NeumannFieldLaw {
 /// Mean over the square of the variance on n × n points: the sum over the grid's wavenumbers.
 double mean_variance(const NeumannFieldLaw& law, int64_t n);
 
-/// Samples first … first+count-1 of `seed` at the cell centres ((i + 1/2)/n, (j + 1/2)/n): [count, n, n] float64. A pure
-/// function of (seed, sample). The random numbers are drawn by max(k1, k2) = 1, 2, 3 …, so that a sample is the same
-/// function at every n but for what the coarser grid cannot hold. Parallel over samples; O(n² log n) each. Throws
+/// Samples first … first+count-1 of `seed` at the cell centres ((i + 1/2)/n, (j + 1/2)/n): [count, n, n] float64. A
+/// pure function of (seed, sample). The random numbers are drawn by max(k1, k2) = 1, 2, 3 …, so that a sample is the
+/// same function at every n but for what the coarser grid cannot hold. Parallel over samples; O(n² log n) each. Throws
 /// ShapeError for n < 1 or count < 0, ConfigError unless alpha and tau are positive.
 at::Tensor neumann_random_field(const NeumannFieldLaw& law, int64_t n, uint64_t seed, int64_t first, int64_t count);
 
