@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -54,6 +55,20 @@ std::string format_text(data::FieldFormat format) {
                                               : "HDF5 in PDEBench's layout";
 }
 
+/// PDEBench's axes and names: time before the grid, "tensor" for the only field in time, "t-coordinate" and the like.
+void arrange_as_pdebench(const std::vector<solvers::SampleVariable>& variables, data::FieldLayout& layout) {
+  const auto timed = std::count_if(variables.begin(), variables.end(), [](const auto& v) { return v.timed; });
+  for (size_t i = 0; i < variables.size(); ++i) {
+    auto& variable = layout.variables[i];
+    if (!variables[i].timed) continue;
+    std::rotate(variable.shape.begin(), variable.shape.end() - 1, variable.shape.end());
+    if (timed == 1) variable.name = "tensor";
+  }
+  std::map<std::string, at::Tensor> coordinates;
+  for (const auto& [name, values] : layout.constants) coordinates[name + "-coordinate"] = values.reshape({-1});
+  layout.constants = std::move(coordinates);
+}
+
 std::string number_text(double value) {
   return value == std::floor(value) && std::abs(value) < 1e15 ? fmt::format("{:.0f}", value) : fmt::format("{}", value);
 }
@@ -71,12 +86,13 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
   const at::ScalarType dtype = options.dtype == "float64" ? at::kDouble : at::kFloat;
   data::FieldLayout layout;
   layout.samples = options.samples;
-  for (const auto& variable : simulation->variables()) {
-    layout.variables.push_back({variable.name, variable.shape, dtype});
-  }
+  const auto variables = simulation->variables();
+  for (const auto& variable : variables) layout.variables.push_back({variable.name, variable.shape, dtype});
   layout.format = format_of(options, layout.variables);
   layout.constants = simulation->constants();
   layout.parameters = simulation->parameters();
+  const bool pdebench = layout.format == data::FieldFormat::pdebench;
+  if (pdebench) arrange_as_pdebench(variables, layout);
   layout.identity = identity_of(options, *simulation);
 
   const auto start = std::chrono::steady_clock::now();
@@ -90,11 +106,12 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
   for (int64_t done = found; done < options.samples;) {
     const int64_t count = std::min(batch, options.samples - done);
     std::vector<at::Tensor> values = simulation->samples(options.seed, done, count);
-    for (auto& value : values) value = value.to(dtype);
-    writer.append(values);
-    if (done == 0) {
-      for (const auto& value : values) first.push_back(value.narrow(0, 0, 1).clone());
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (done == 0) first.push_back(values[i].narrow(0, 0, 1).clone());
+      values[i] = values[i].to(dtype);
+      if (pdebench && variables[i].timed) values[i] = values[i].movedim(-1, 1).contiguous();
     }
+    writer.append(values);
     done += count;
     progress.advance(count);
   }
@@ -108,11 +125,11 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
   const int64_t made = options.samples - found;
   const double each = seconds / static_cast<double>(std::max<int64_t>(made, 1));
   if (options.json) {
-    nlohmann::json variables = nlohmann::json::object();
+    nlohmann::json shapes = nlohmann::json::object();
     for (const auto& variable : layout.variables) {
       std::vector<int64_t> shape = {options.samples};
       shape.insert(shape.end(), variable.shape.begin(), variable.shape.end());
-      variables[variable.name] = shape;
+      shapes[variable.name] = shape;
     }
     fmt::print("{}\n", nlohmann::json{{"equation", simulation->equation()},
                                       {"description", simulation->describe()},
@@ -120,7 +137,7 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
                                       {"seed", options.seed},
                                       {"samples", options.samples},
                                       {"found_in_unfinished_file", found},
-                                      {"variables", variables},
+                                      {"variables", shapes},
                                       {"dtype", options.dtype},
                                       {"format", format_text(layout.format)},
                                       {"file", options.output},

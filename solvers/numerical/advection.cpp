@@ -71,7 +71,7 @@ std::string AdvectionSimulation::describe() const {
 
 std::vector<SampleVariable> AdvectionSimulation::variables() const {
   const auto& o = options_;
-  if (o.trajectory) return {{"a", {o.points}}, {"u", {o.points, o.times}}};
+  if (o.trajectory) return {{"a", {o.points}}, {"u", {o.points, o.times}, true}};
   return {{"a", {o.points}}, {"u", {o.points}}};
 }
 

@@ -82,7 +82,7 @@ std::vector<SampleVariable> BurgersSimulation::variables() const {
     case BurgersLayout::final:
       return {{"a", {o.points}}, {"u", {o.points}}};
     case BurgersLayout::trajectory:
-      return {{"a", {o.points}}, {"u", {o.points, o.times}}};
+      return {{"a", {o.points}}, {"u", {o.points, o.times}, true}};
     default:
       return {{"x", {o.points}}, {"y", {o.times + 1, o.points}}};
   }

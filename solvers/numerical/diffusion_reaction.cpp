@@ -126,7 +126,7 @@ std::string DiffusionReactionSimulation::describe() const {
 std::vector<SampleVariable> DiffusionReactionSimulation::variables() const {
   if (options_.channels) return {{"data", {options_.times + 1, options_.points, options_.points, 2}}};
   const std::vector<int64_t> shape = {options_.points, options_.points, options_.times + 1};
-  return {{"u", shape}, {"v", shape}};
+  return {{"u", shape, true}, {"v", shape, true}};
 }
 
 std::map<std::string, at::Tensor> DiffusionReactionSimulation::constants() const {

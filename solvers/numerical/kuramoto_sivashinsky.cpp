@@ -55,7 +55,7 @@ std::string KuramotoSivashinskySimulation::describe() const {
 }
 
 std::vector<SampleVariable> KuramotoSivashinskySimulation::variables() const {
-  return {{"a", {options_.points}}, {"u", {options_.points, options_.times}}};
+  return {{"a", {options_.points}}, {"u", {options_.points, options_.times}, true}};
 }
 
 std::map<std::string, at::Tensor> KuramotoSivashinskySimulation::constants() const {

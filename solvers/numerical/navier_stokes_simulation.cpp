@@ -103,7 +103,7 @@ std::string NavierStokesSimulation::describe() const {
 
 std::vector<SampleVariable> NavierStokesSimulation::variables() const {
   const int64_t s = options_.stored;
-  return {{"a", {s, s}}, {"u", {s, s, static_cast<int64_t>(times_.size())}}};
+  return {{"a", {s, s}}, {"u", {s, s, static_cast<int64_t>(times_.size())}, true}};
 }
 
 std::map<std::string, at::Tensor> NavierStokesSimulation::constants() const {

@@ -15,6 +15,7 @@ namespace monarch::solvers {
 struct SampleVariable {
   std::string name;
   std::vector<int64_t> shape;
+  bool timed = false;  ///< the last axis is time, as long as the constant "t"
 };
 
 /// An equation with its options, ready to make data.
