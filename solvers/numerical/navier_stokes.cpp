@@ -182,19 +182,44 @@ class Solver {
     return result;
   }
 
-  /// The width at which `count` samples are done first. A group of W samples was measured to cost 1 + c · bytes of a vector
-  /// times what a single one costs: little while planes stay in the second-level cache, more beyond.
+  /// A group of W samples was measured to cost 1 + c · bytes of a vector times what a single one costs: little while
+  /// planes stay in the second-level cache, more beyond.
+  double cost(int64_t width) const {
+    return 1 + (n_ <= 128 ? 1.0 / 64 : 1.0 / 16) * static_cast<double>(width * sizeof(T));
+  }
+
+  /// The least width that holds `count` samples.
+  static int64_t width_for(int64_t count) {
+    const auto widths = kernels::widths<T>();
+    return *std::find_if(widths.begin(), widths.end() - 1, [&](int64_t width) { return width >= count; });
+  }
+
+  /// The width with which `count` samples are done first, the last group being as narrow as it can.
   int64_t choose_width(int64_t count) const {
     const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-    const double growth = n_ <= 128 ? 1.0 / 64 : 1.0 / 16;
     int64_t best = 1;
     double least = std::numeric_limits<double>::infinity();
     for (const int64_t width : kernels::widths<T>()) {
-      const int64_t rounds = ((count + width - 1) / width + threads - 1) / threads;
-      const double cost = static_cast<double>(rounds) * (1 + growth * static_cast<double>(width * sizeof(T)));
-      if (cost < least) best = width, least = cost;
+      const int64_t full = count / width, rest = count % width;
+      double time = static_cast<double>((full + threads - 1) / threads) * cost(width);
+      if (rest > 0 && full % threads == 0) time += cost(width_for(rest));
+      if (time < least) best = width, least = time;
     }
     return best;
+  }
+
+  /// Calls work(group, first sample, how many) for all groups of `fields` [batch, n, n], in parallel.
+  template <class Work>
+  void for_groups(const at::Tensor& fields, const Work& work) const {
+    const int64_t batch = fields.size(0), width = choose_width(batch);
+    const T* data = fields.const_data_ptr<T>();
+    at::parallel_for(0, (batch + width - 1) / width, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t g = begin; g < end; ++g) {
+        const int64_t first = g * width, count = std::min(width, batch - first);
+        Group group(*this, data + first * n_ * n_, first, count, width_for(count));
+        work(group, first);
+      }
+    });
   }
 
   NavierStokesOptions options_;
@@ -459,22 +484,17 @@ at::Tensor Solver<T>::solve(const at::Tensor& vorticity, const std::vector<doubl
                             Reduction reduction) const {
   const int64_t batch = vorticity.size(0), count_of_times = static_cast<int64_t>(times.size());
   at::Tensor result = at::empty({batch, count_of_times, stored, stored}, vorticity.options());
-  const T* fields = vorticity.const_data_ptr<T>();
   T* to = result.mutable_data_ptr<T>();
   const kernels::LinePlan<T> line(reduction == Reduction::truncate ? stored : n_);
-  const int64_t width = choose_width(batch), frame = stored * stored;
-  at::parallel_for(0, (batch + width - 1) / width, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t g = begin; g < end; ++g) {
-      const int64_t first = g * width, count = std::min(width, batch - first);
-      Group group(*this, fields + first * n_ * n_, first, count, width);
-      if (options_.cfl > 0) group.measure_speed();
-      double now = 0;
-      for (int64_t i = 0; i < count_of_times; ++i) {
-        const double next = times[static_cast<size_t>(i)];
-        group.advance(now, next, options_.dt);
-        now = next;
-        group.record(now, line, reduction, stored, to + (first * count_of_times + i) * frame, count_of_times * frame);
-      }
+  const int64_t frame = stored * stored;
+  for_groups(vorticity, [&](Group& group, int64_t first) {
+    if (options_.cfl > 0) group.measure_speed();
+    double now = 0;
+    for (int64_t i = 0; i < count_of_times; ++i) {
+      const double next = times[static_cast<size_t>(i)];
+      group.advance(now, next, options_.dt);
+      now = next;
+      group.record(now, line, reduction, stored, to + (first * count_of_times + i) * frame, count_of_times * frame);
     }
   });
   return result;
@@ -482,17 +502,9 @@ at::Tensor Solver<T>::solve(const at::Tensor& vorticity, const std::vector<doubl
 
 template <class T>
 at::Tensor Solver<T>::tendency(const at::Tensor& vorticity, int64_t repeats) const {
-  const int64_t batch = vorticity.size(0), width = choose_width(batch);
   at::Tensor result = at::empty_like(vorticity);
-  const T* fields = vorticity.const_data_ptr<T>();
   T* to = result.mutable_data_ptr<T>();
-  at::parallel_for(0, (batch + width - 1) / width, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t g = begin; g < end; ++g) {
-      const int64_t first = g * width;
-      Group group(*this, fields + first * n_ * n_, first, std::min(width, batch - first), width);
-      group.tendency(repeats, to + first * n_ * n_);
-    }
-  });
+  for_groups(vorticity, [&](Group& group, int64_t first) { group.tendency(repeats, to + first * n_ * n_); });
   return result;
 }
 
