@@ -13,6 +13,7 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/data/hdf5_attributes.hpp"
 #include "monarch/data/hdf5_block.hpp"
 #include "monarch/data/hdf5_heap.hpp"
 #include "monarch/data/hdf5_types.hpp"
@@ -327,12 +328,18 @@ at::Tensor File::read(const std::string& path, std::optional<int64_t> first) con
   return reader.read(block).squeeze(0);
 }
 
+Handle File::attribute(const std::string& object, const std::string& attribute) const {
+  silence_library();
+  const Handle opened(H5Oopen(id(), object.empty() ? "/" : object.c_str(), H5P_DEFAULT), close::object);
+  if (!opened) return {};
+  if (memory_ || descriptor_) check_attributes(*this, opened.get(), place(object));
+  return Handle(H5Aopen(opened.get(), attribute.c_str(), H5P_DEFAULT), close::attribute);
+}
+
 std::optional<std::vector<double>> File::numbers_attribute(const std::string& object,
                                                            const std::string& attribute) const {
   constexpr hssize_t most = 65536;
-  silence_library();
-  const char* name = object.empty() ? "/" : object.c_str();
-  const Handle opened(H5Aopen_by_name(id(), name, attribute.c_str(), H5P_DEFAULT, H5P_DEFAULT), close::attribute);
+  const Handle opened = this->attribute(object, attribute);
   if (!opened) return std::nullopt;
   const Handle type(H5Aget_type(opened.get()), close::type);
   if (!type || !is_sound(type.get())) return std::nullopt;
@@ -370,16 +377,16 @@ std::vector<std::string> File::attributes(const std::string& object) const {
     static_cast<std::vector<std::string>*>(out)->emplace_back(name);
     return 0;
   };
+  const Handle opened(H5Oopen(id(), object.empty() ? "/" : object.c_str(), H5P_DEFAULT), close::object);
+  if (!opened) return names;
+  if (memory_ || descriptor_) check_attributes(*this, opened.get(), place(object));
   hsize_t position = 0;
-  H5Aiterate_by_name(id(), object.empty() ? "/" : object.c_str(), H5_INDEX_NAME, H5_ITER_INC, &position, each, &names,
-                     H5P_DEFAULT);
+  H5Aiterate2(opened.get(), H5_INDEX_NAME, H5_ITER_INC, &position, each, &names);
   return names;
 }
 
 std::optional<std::string> File::text_attribute(const std::string& object, const std::string& attribute) const {
-  silence_library();
-  const char* name = object.empty() ? "/" : object.c_str();
-  const Handle opened(H5Aopen_by_name(id(), name, attribute.c_str(), H5P_DEFAULT, H5P_DEFAULT), close::attribute);
+  const Handle opened = this->attribute(object, attribute);
   if (!opened) return std::nullopt;
   const Handle type(H5Aget_type(opened.get()), close::type);
   if (!type || !is_sound(type.get())) return std::nullopt;
