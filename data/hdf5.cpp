@@ -13,8 +13,8 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
-#include "monarch/data/hdf5_attributes.hpp"
 #include "monarch/data/hdf5_block.hpp"
+#include "monarch/data/hdf5_header.hpp"
 #include "monarch/data/hdf5_heap.hpp"
 #include "monarch/data/hdf5_types.hpp"
 #include "monarch/data/input_file.hpp"
@@ -238,6 +238,7 @@ bool File::has_dataset(const std::string& path) const {
 
 Handle File::dataset(const std::string& path) const {
   silence_library();
+  if (memory_ || descriptor_) check_header(*this, path);
   Handle opened(H5Dopen2(id(), path.c_str(), H5P_DEFAULT), close::dataset);
   check<DataError>(
       bool(opened), [&] { return fmt::format("{}: cannot be opened as a dataset: {}", place(path), library_reason()); },
@@ -330,9 +331,9 @@ at::Tensor File::read(const std::string& path, std::optional<int64_t> first) con
 
 Handle File::attribute(const std::string& object, const std::string& attribute) const {
   silence_library();
+  if (memory_ || descriptor_) check_header(*this, object);
   const Handle opened(H5Oopen(id(), object.empty() ? "/" : object.c_str(), H5P_DEFAULT), close::object);
   if (!opened) return {};
-  if (memory_ || descriptor_) check_attributes(*this, opened.get(), place(object));
   return Handle(H5Aopen(opened.get(), attribute.c_str(), H5P_DEFAULT), close::attribute);
 }
 
@@ -377,9 +378,9 @@ std::vector<std::string> File::attributes(const std::string& object) const {
     static_cast<std::vector<std::string>*>(out)->emplace_back(name);
     return 0;
   };
+  if (memory_ || descriptor_) check_header(*this, object);
   const Handle opened(H5Oopen(id(), object.empty() ? "/" : object.c_str(), H5P_DEFAULT), close::object);
   if (!opened) return names;
-  if (memory_ || descriptor_) check_attributes(*this, opened.get(), place(object));
   hsize_t position = 0;
   H5Aiterate2(opened.get(), H5_INDEX_NAME, H5_ITER_INC, &position, each, &names);
   return names;

@@ -1,0 +1,239 @@
+#include "monarch/data/hdf5_header.hpp"
+
+#include <fmt/format.h>
+#include <hdf5.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "monarch/core/error.hpp"
+#include "monarch/data/hdf5_types.hpp"
+
+namespace monarch::data::hdf5 {
+
+namespace {
+
+constexpr uint64_t most_blocks = 4096;
+constexpr int deepest_type = 16;
+constexpr const char* damaged = "the file may be damaged or truncated; compare its size with the original";
+
+/// Bytes that are taken from the front; `ok` turns false when they end.
+class Front {
+ public:
+  explicit Front(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  uint64_t number(size_t width) {
+    uint64_t value = 0;
+    if (const auto raw = take(width); ok) std::memcpy(&value, raw.data(), width);
+    return value;
+  }
+  std::span<const std::byte> take(uint64_t count) {
+    ok = ok && count <= bytes_.size();
+    if (!ok) return {};
+    const auto front = bytes_.first(count);
+    bytes_ = bytes_.subspan(count);
+    return front;
+  }
+  /// A text with its zero, padded to a multiple.
+  void text(uint64_t multiple) {
+    const auto end = std::find(bytes_.begin(), bytes_.end(), std::byte{0});
+    ok = ok && end != bytes_.end();
+    if (ok) take((static_cast<uint64_t>(end - bytes_.begin()) + multiple) / multiple * multiple);
+  }
+  size_t left() const { return bytes_.size(); }
+  bool ok = true;
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+/// Takes a datatype message; returns the size of its elements.
+uint64_t take_type(Front& front, int depth = 0) {
+  const uint64_t first = front.number(1), bits = front.number(3), size = front.number(4);
+  const uint64_t version = first >> 4, count = bits & 0xffff;
+  const uint64_t multiple = version < 3 ? 8 : 1;
+  front.ok = front.ok && version >= 1 && version <= 3 && size > 0 && depth <= deepest_type;
+  switch (first & 15) {
+    case H5T_INTEGER:
+    case H5T_BITFIELD:
+      front.take(4);
+      break;
+    case H5T_FLOAT:
+      front.take(12);
+      break;
+    case H5T_TIME:
+      front.take(2);
+      break;
+    case H5T_STRING:
+    case H5T_REFERENCE:
+      break;
+    case H5T_OPAQUE:
+      front.take(bits & 0xff);
+      break;
+    case H5T_COMPOUND: {
+      size_t offset_bytes = 4;
+      if (version == 3) {
+        offset_bytes = 1;
+        while (offset_bytes < 4 && size >> (8 * offset_bytes) != 0) ++offset_bytes;
+      }
+      for (uint64_t i = 0; i < count && front.ok; ++i) {
+        front.text(multiple);
+        front.take(offset_bytes + (version == 1 ? 28 : 0));
+        take_type(front, depth + 1);
+      }
+      break;
+    }
+    case H5T_ENUM: {
+      const uint64_t element = take_type(front, depth + 1);
+      for (uint64_t i = 0; i < count && front.ok; ++i) front.text(multiple);
+      front.ok = front.ok && element == size;
+      if (front.ok) front.take(count * element);
+      break;
+    }
+    case H5T_VLEN:
+      take_type(front, depth + 1);
+      break;
+    case H5T_ARRAY: {
+      const uint64_t rank = front.number(1);
+      front.take((version < 3 ? 3 : 0) + rank * (version < 3 ? 8 : 4));
+      take_type(front, depth + 1);
+      break;
+    }
+    default:
+      front.ok = false;
+  }
+  return size;
+}
+
+/// Number of elements that a dataspace message states.
+double take_space(Front& front, size_t length_bytes) {
+  const uint64_t version = front.number(1), rank = front.number(1), flags = front.number(1);
+  front.ok = front.ok && (version == 1 || version == 2) && rank <= 32;
+  front.take(version == 1 ? 5 : 1);
+  double product = 1;
+  for (uint64_t d = 0; d < rank && front.ok; ++d) product *= static_cast<double>(front.number(length_bytes));
+  if (flags & 1) front.take(rank * length_bytes);  // largest extents
+  return product;
+}
+
+bool is_sound_attribute(Front front, size_t length_bytes) {
+  const uint64_t version = front.number(1), second = front.number(1), flags = version > 1 ? second : 0;
+  const uint64_t name = front.number(2), type = front.number(2), space = front.number(2);
+  if (version < 1 || version > 3 || name == 0) return false;
+  if (version == 3) front.number(1);  // character set
+  const auto padded = [&](uint64_t bytes) { return version == 1 ? (bytes + 7) / 8 * 8 : bytes; };
+  const auto text = front.take(padded(name));
+  if (!front.ok || std::memchr(text.data(), 0, name) == nullptr) return false;
+  Front type_message(front.take(padded(type))), space_message(front.take(padded(space)));
+  if (flags & 3) return front.ok;  // type or extents are kept elsewhere
+  const auto element = static_cast<double>(take_type(type_message));
+  const double count = take_space(space_message, length_bytes);
+  return front.ok && type_message.ok && space_message.ok && element * count <= static_cast<double>(front.left());
+}
+
+bool is_sound_fill_value(Front front, bool old) {
+  if (!old) {
+    const uint64_t version = front.number(1);
+    if (version == 3) {
+      if ((front.number(1) & 0x20) == 0) return front.ok;
+    } else {
+      front.take(2);
+      const bool defined = front.number(1) != 0;
+      if (version == 2 && !defined) return front.ok;
+    }
+  }
+  const uint64_t bytes = front.number(4);
+  if (bytes != 0xffffffff) front.take(bytes);
+  return front.ok;
+}
+
+bool are_sound_filters(Front front) {
+  const uint64_t version = front.number(1), count = front.number(1);
+  if (version == 1) front.take(6);
+  for (uint64_t i = 0; i < count && front.ok; ++i) {
+    const uint64_t id = front.number(2), name = version > 1 && id < 256 ? 0 : front.number(2);
+    front.take(2);
+    const uint64_t values = front.number(2);
+    front.take(version == 1 ? (name + 7) / 8 * 8 : name);
+    front.take(4 * (values + (version == 1 ? values % 2 : 0)));
+  }
+  return front.ok && (version == 1 || version == 2);
+}
+
+bool is_sound_layout(Front front) {
+  const uint64_t version = front.number(1), kind = front.number(1);
+  if ((version == 3 || version == 4) && kind == H5D_COMPACT) front.take(front.number(2));
+  return front.ok;
+}
+
+bool is_sound_message(uint64_t type, std::span<const std::byte> message, size_t length_bytes) {
+  Front front(message);
+  switch (type) {
+    case 0x01:
+      take_space(front, length_bytes);
+      return front.ok;
+    case 0x03:
+      take_type(front);
+      return front.ok;
+    case 0x04:
+    case 0x05:
+      return is_sound_fill_value(front, type == 0x04);
+    case 0x08:
+      return is_sound_layout(front);
+    case 0x0b:
+      return are_sound_filters(front);
+    case 0x0c:
+      return is_sound_attribute(front, length_bytes);
+    default:
+      return true;
+  }
+}
+
+}  // namespace
+
+void check_header(const File& file, const std::string& path) {
+  H5O_info_t info;
+  if (H5Oget_info_by_name2(file.id(), path.empty() ? "/" : path.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
+    return;
+  const Handle creation(H5Fget_create_plist(file.id()), close::properties);
+  size_t address_bytes = 0, length_bytes = 0;
+  H5Pget_sizes(creation.get(), &address_bytes, &length_bytes);
+  const auto bad = [&] {
+    fail<DataError>(fmt::format("{}: its description in the file is damaged", file.place(path)), damaged);
+  };
+  if (address_bytes < 2 || address_bytes > 8 || length_bytes < 2 || length_bytes > 8) bad();
+  const uint64_t base = file.user_block_bytes();
+  std::byte prefix[16];
+  file.read_raw(base + info.addr, prefix, file.place(path));
+  if (prefix[0] != std::byte{1}) return;  // "OHDR": version 2
+  uint32_t header_bytes = 0;
+  std::memcpy(&header_bytes, prefix + 8, 4);
+  struct Range {
+    uint64_t address, bytes;
+  };
+  std::vector<Range> blocks{{base + info.addr + 16, header_bytes}};
+  uint64_t total = 0;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    total += blocks[b].bytes;
+    if (blocks.size() > most_blocks || total > file.size_bytes()) bad();
+    std::vector<std::byte> bytes(blocks[b].bytes);
+    file.read_raw(blocks[b].address, bytes, file.place(path));
+    for (Front front(bytes); front.left() >= 8;) {
+      const uint64_t type = front.number(2), size = front.number(2), flags = front.number(1);
+      front.take(3);
+      const auto message = front.take(size);
+      if (!front.ok) bad();
+      if (type == 0x10) {  // the header goes on elsewhere
+        Front next(message);
+        const uint64_t address = next.number(address_bytes), count = next.number(length_bytes);
+        if (!next.ok || address > file.size_bytes() || count > file.size_bytes()) bad();
+        blocks.push_back({base + address, count});
+      } else if (!(flags & 2) && !is_sound_message(type, message, length_bytes)) {  // 2: kept elsewhere
+        bad();
+      }
+    }
+  }
+}
+
+}  // namespace monarch::data::hdf5
