@@ -192,6 +192,33 @@ bool is_sound_message(uint64_t type, std::span<const std::byte> message, size_t 
 
 }  // namespace
 
+void check_superblock(std::span<const std::byte> start, uint64_t file_bytes, const std::string& name) {
+  static constexpr char signature[] = "\x89HDF\r\n\x1a\n";
+  size_t at = 0;
+  while (at + 8 <= start.size() && std::memcmp(start.data() + at, signature, 8) != 0) at = at ? 2 * at : 512;
+  if (at + 8 > start.size()) return;
+  Front front(start.subspan(at + 8));
+  const uint64_t version = front.number(1);
+  uint64_t width = 0, root = 0;
+  if (version < 2) {
+    front.take(4);
+    width = front.number(1);
+    front.take(10 + (version == 1 ? 4 : 0));
+    if (width == 0 || width > 8) front.ok = false;
+    front.take(5 * width);  // base, free space, end, driver, name of the root
+    root = front.number(std::min<uint64_t>(width, 8));
+  } else {
+    width = front.number(1);
+    front.take(2);
+    if (width == 0 || width > 8) front.ok = false;
+    front.take(3 * width);  // base, extension, end
+    root = front.number(std::min<uint64_t>(width, 8));
+  }
+  check<DataError>(
+      front.ok && root < file_bytes,
+      [&] { return fmt::format("{}: its first block puts the root group outside the file", name); }, damaged);
+}
+
 void check_header(const File& file, const std::string& path) {
   H5O_info_t info;
   if (H5Oget_info_by_name2(file.id(), path.empty() ? "/" : path.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0)

@@ -1,6 +1,9 @@
 #pragma once
 // Object headers of HDF5 files, checked before the library decodes them.
 
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 
 #include "monarch/data/hdf5.hpp"
@@ -13,5 +16,9 @@ namespace monarch::data::hdf5 {
 /// compares. Does nothing where there is no such object.
 /// Layout: HDF5 File Format Specification 3.0, section IV.A.
 void check_header(const File& file, const std::string& path);
+
+/// Throws DataError where the superblock puts the root group outside the file; the library reads there nevertheless.
+/// `start`: the first bytes of the file, which hold the superblock or only a user block (then nothing is checked).
+void check_superblock(std::span<const std::byte> start, uint64_t file_bytes, const std::string& name);
 
 }  // namespace monarch::data::hdf5
