@@ -69,7 +69,9 @@ void gather(const std::shared_ptr<const hdf5::File>& file, const std::string& gr
     }
     const bool numbers = info.kind == hdf5::Kind::integer || info.kind == hdf5::Kind::real ||
                          info.kind == hdf5::Kind::complex || info.kind == hdf5::Kind::boolean;
-    if (!numbers || type == "cell" || type == "function_handle") {
+    const bool plain = type.empty() || type == "double" || type == "single" || type == "logical" ||
+                       type.starts_with("int") || type.starts_with("uint");
+    if (!numbers || !plain) {  // cells, strings, tables and other objects hold references
       source.notes_.push_back(fmt::format("{}: {}, left out", path, type.empty() ? info.type : type));
       continue;
     }

@@ -28,8 +28,13 @@ constexpr double largest_compression = 1100;
 /// User blocks up to this are looked behind before the library opens a file.
 constexpr size_t longest_user_block = 8192;
 
-std::string damaged_hint() {
-  return "the file may be damaged or truncated; compare its size with the original";
+std::string damaged_hint(const std::string& reason = {}) {
+  const std::string hint = "the file may be damaged or truncated; compare its size with the original";
+  if (reason.find("version number") == std::string::npos) return hint;
+  unsigned numbers[3] = {};
+  H5get_libversion(&numbers[0], &numbers[1], &numbers[2]);
+  return fmt::format("{}. Or it is written in a newer format than HDF5 {}.{} reads: write it with h5py's libver='v110'",
+                     hint, numbers[0], numbers[1]);
 }
 
 std::vector<int64_t> extents(hid_t space) {
@@ -172,7 +177,7 @@ File File::open(const std::filesystem::path& path) {
   Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, properties.get()), close::file);
   check<DataError>(
       bool(handle), [&] { return fmt::format("{}: cannot be opened as HDF5: {}", path.string(), library_reason()); },
-      damaged_hint());
+      handle ? "" : damaged_hint(library_reason()));
   File file(std::move(handle), path.string(), size);
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   check<DataError>(descriptor >= 0, [&] { return fmt::format("{}: cannot be opened", path.string()); });
@@ -247,7 +252,7 @@ Handle File::dataset(const std::string& path) const {
   Handle opened(H5Dopen2(id(), path.c_str(), H5P_DEFAULT), close::dataset);
   check<DataError>(
       bool(opened), [&] { return fmt::format("{}: cannot be opened as a dataset: {}", place(path), library_reason()); },
-      damaged_hint());
+      opened ? "" : damaged_hint(library_reason()));
   const Handle space(H5Dget_space(opened.get()), close::space);
   const Handle type(H5Dget_type(opened.get()), close::type);
   const Handle properties(H5Dget_create_plist(opened.get()), close::properties);
