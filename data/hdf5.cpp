@@ -25,8 +25,6 @@ namespace {
 
 /// Deflate packs at most about 1032 to 1; other filters less.
 constexpr double largest_compression = 1100;
-/// User blocks up to this are looked behind before the library opens a file.
-constexpr size_t longest_user_block = 8192;
 
 std::string damaged_hint(const std::string& reason = {}) {
   const std::string hint = "the file may be damaged or truncated; compare its size with the original";
@@ -170,9 +168,10 @@ void File::read_raw(uint64_t offset, std::span<std::byte> bytes, const std::stri
 
 File File::open(const std::filesystem::path& path) {
   silence_library();
-  const uint64_t size = check_input_file(path);
-  const std::string start = read_prefix(path, longest_user_block);
-  check_superblock(std::as_bytes(std::span(start)), size, path.string());
+  const InputFile input(path);
+  const uint64_t size = input.size();
+  check_superblock([&](uint64_t at, std::span<std::byte> bytes) { input.read(at, bytes.data(), bytes.size()); }, size,
+                   path.string());
   const Handle properties = access_properties();
   Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, properties.get()), close::file);
   check<DataError>(
@@ -190,7 +189,8 @@ File File::open(const std::filesystem::path& path) {
 
 File File::from_memory(std::span<const std::byte> bytes, const std::string& name) {
   silence_library();
-  check_superblock(bytes.first(std::min(bytes.size(), longest_user_block)), bytes.size(), name);
+  check_superblock([&](uint64_t at, std::span<std::byte> to) { std::memcpy(to.data(), bytes.data() + at, to.size()); },
+                   bytes.size(), name);
   const Handle properties = access_properties();
   H5Pset_fapl_core(properties.get(), 1 << 16, false);
   check<DataError>(H5Pset_file_image(properties.get(), const_cast<std::byte*>(bytes.data()), bytes.size()) >= 0,

@@ -17,6 +17,8 @@ namespace {
 
 constexpr uint64_t most_blocks = 4096;
 constexpr int deepest_type = 16;
+/// Superblocks behind longer user blocks are not looked for.
+constexpr uint64_t longest_user_block = 8192;
 constexpr const char* damaged = "the file may be damaged or truncated; compare its size with the original";
 
 /// Bytes that are taken from the front; `ok` turns false when they end.
@@ -190,33 +192,80 @@ bool is_sound_message(uint64_t type, std::span<const std::byte> message, size_t 
   }
 }
 
+/// How many bytes addresses and lengths take in a file.
+struct Widths {
+  uint64_t address = 0, length = 0;
+  bool sound() const { return address >= 2 && address <= 8 && length >= 2 && length <= 8; }
+};
+
+/// All messages of the object header at base + address.
+void check_messages(const ReadBytes& read, uint64_t file_bytes, uint64_t base, uint64_t address, const Widths& widths,
+                    const std::string& place) {
+  const auto bad = [&] { fail<DataError>(fmt::format("{}: its description in the file is damaged", place), damaged); };
+  std::byte prefix[16];
+  if (!widths.sound() || address > file_bytes || base + address + sizeof prefix > file_bytes) bad();
+  read(base + address, prefix);
+  if (prefix[0] != std::byte{1}) return;  // "OHDR": version 2
+  uint32_t header_bytes = 0;
+  std::memcpy(&header_bytes, prefix + 8, 4);
+  struct Range {
+    uint64_t address, bytes;
+  };
+  std::vector<Range> blocks{{base + address + 16, header_bytes}};
+  uint64_t total = 0;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    total += blocks[b].bytes;
+    if (blocks.size() > most_blocks || total > file_bytes || blocks[b].address > file_bytes ||
+        blocks[b].bytes > file_bytes - blocks[b].address)
+      bad();
+    std::vector<std::byte> bytes(blocks[b].bytes);
+    read(blocks[b].address, bytes);
+    for (Front front(bytes); front.left() >= 8;) {
+      const uint64_t type = front.number(2), size = front.number(2), flags = front.number(1);
+      front.take(3);
+      const auto message = front.take(size);
+      if (!front.ok) bad();
+      if (type == 0x10) {  // the header goes on elsewhere
+        Front next(message);
+        const uint64_t place_of_next = next.number(widths.address), count = next.number(widths.length);
+        if (!next.ok || place_of_next > file_bytes) bad();
+        blocks.push_back({base + place_of_next, count});
+      } else if (!(flags & 2) && !is_sound_message(type, message, widths.length)) {  // 2: kept elsewhere
+        bad();
+      }
+    }
+  }
+}
+
 }  // namespace
 
-void check_superblock(std::span<const std::byte> start, uint64_t file_bytes, const std::string& name) {
+void check_superblock(const ReadBytes& read, uint64_t file_bytes, const std::string& name) {
   static constexpr char signature[] = "\x89HDF\r\n\x1a\n";
+  std::vector<std::byte> start(std::min(file_bytes, longest_user_block));
+  read(0, start);
   size_t at = 0;
   while (at + 8 <= start.size() && std::memcmp(start.data() + at, signature, 8) != 0) at = at ? 2 * at : 512;
   if (at + 8 > start.size()) return;
-  Front front(start.subspan(at + 8));
+  Front front(std::span<const std::byte>(start).subspan(at + 8));
   const uint64_t version = front.number(1);
-  uint64_t width = 0, root = 0;
+  Widths widths;
   if (version < 2) {
     front.take(4);
-    width = front.number(1);
-    front.take(10 + (version == 1 ? 4 : 0));
-    if (width == 0 || width > 8) front.ok = false;
-    front.take(5 * width);  // base, free space, end, driver, name of the root
-    root = front.number(std::min<uint64_t>(width, 8));
+    widths.address = front.number(1);
+    widths.length = front.number(1);
+    front.take(9 + (version == 1 ? 4 : 0));
   } else {
-    width = front.number(1);
-    front.take(2);
-    if (width == 0 || width > 8) front.ok = false;
-    front.take(3 * width);  // base, extension, end
-    root = front.number(std::min<uint64_t>(width, 8));
+    widths.address = front.number(1);
+    widths.length = front.number(1);
+    front.take(1);
   }
+  front.ok = front.ok && widths.sound();
+  if (front.ok) front.take((version < 2 ? 5 : 3) * widths.address);  // base, ends, driver, name of the root …
+  const uint64_t root = front.ok ? front.number(widths.address) : 0;
   check<DataError>(
-      front.ok && root < file_bytes,
+      front.ok && root < file_bytes - at,
       [&] { return fmt::format("{}: its first block puts the root group outside the file", name); }, damaged);
+  check_messages(read, file_bytes, at, root, widths, name);
 }
 
 void check_header(const File& file, const std::string& path) {
@@ -226,41 +275,9 @@ void check_header(const File& file, const std::string& path) {
   const Handle creation(H5Fget_create_plist(file.id()), close::properties);
   size_t address_bytes = 0, length_bytes = 0;
   H5Pget_sizes(creation.get(), &address_bytes, &length_bytes);
-  const auto bad = [&] {
-    fail<DataError>(fmt::format("{}: its description in the file is damaged", file.place(path)), damaged);
-  };
-  if (address_bytes < 2 || address_bytes > 8 || length_bytes < 2 || length_bytes > 8) bad();
-  const uint64_t base = file.user_block_bytes();
-  std::byte prefix[16];
-  file.read_raw(base + info.addr, prefix, file.place(path));
-  if (prefix[0] != std::byte{1}) return;  // "OHDR": version 2
-  uint32_t header_bytes = 0;
-  std::memcpy(&header_bytes, prefix + 8, 4);
-  struct Range {
-    uint64_t address, bytes;
-  };
-  std::vector<Range> blocks{{base + info.addr + 16, header_bytes}};
-  uint64_t total = 0;
-  for (size_t b = 0; b < blocks.size(); ++b) {
-    total += blocks[b].bytes;
-    if (blocks.size() > most_blocks || total > file.size_bytes()) bad();
-    std::vector<std::byte> bytes(blocks[b].bytes);
-    file.read_raw(blocks[b].address, bytes, file.place(path));
-    for (Front front(bytes); front.left() >= 8;) {
-      const uint64_t type = front.number(2), size = front.number(2), flags = front.number(1);
-      front.take(3);
-      const auto message = front.take(size);
-      if (!front.ok) bad();
-      if (type == 0x10) {  // the header goes on elsewhere
-        Front next(message);
-        const uint64_t address = next.number(address_bytes), count = next.number(length_bytes);
-        if (!next.ok || address > file.size_bytes() || count > file.size_bytes()) bad();
-        blocks.push_back({base + address, count});
-      } else if (!(flags & 2) && !is_sound_message(type, message, length_bytes)) {  // 2: kept elsewhere
-        bad();
-      }
-    }
-  }
+  const std::string place = file.place(path);
+  check_messages([&](uint64_t at, std::span<std::byte> bytes) { file.read_raw(at, bytes, place); }, file.size_bytes(),
+                 file.user_block_bytes(), info.addr, {address_bytes, length_bytes}, place);
 }
 
 }  // namespace monarch::data::hdf5

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -17,8 +18,11 @@ namespace monarch::data::hdf5 {
 /// Layout: HDF5 File Format Specification 3.0, section IV.A.
 void check_header(const File& file, const std::string& path);
 
-/// Throws DataError where the superblock puts the root group outside the file; the library reads there nevertheless.
-/// `start`: the first bytes of the file, which hold the superblock or only a user block (then nothing is checked).
-void check_superblock(std::span<const std::byte> start, uint64_t file_bytes, const std::string& name);
+/// Fills the bytes from a place in the file.
+using ReadBytes = std::function<void(uint64_t, std::span<std::byte>)>;
+
+/// The same for the root group, before the library opens the file; and throws DataError where the superblock puts it
+/// outside the file.
+void check_superblock(const ReadBytes& read, uint64_t file_bytes, const std::string& name);
 
 }  // namespace monarch::data::hdf5
