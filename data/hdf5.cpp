@@ -214,6 +214,7 @@ std::vector<std::string> File::list(const std::string& group, bool want_groups) 
     std::vector<std::string> names;
     H5O_type_t wanted;
   } visit{{}, want_groups ? H5O_TYPE_GROUP : H5O_TYPE_DATASET};
+  if (memory_ || descriptor_) check_header(*this, group);
   const Handle opened(H5Oopen(id(), group.empty() ? "/" : group.c_str(), H5P_DEFAULT), close::object);
   check<DataError>(bool(opened), [&] { return fmt::format("{}: no such group", place(group)); });
   const auto each = [](hid_t parent, const char* name, const H5L_info_t* link, void* state) -> herr_t {
