@@ -34,19 +34,8 @@ void shorten_parameters(ArraySource& source) {
 std::string characters(const at::Tensor& codes) {
   std::string text;
   const at::Tensor values = codes.to(at::kInt).reshape({-1}).contiguous();
-  for (int64_t i = 0; i < values.numel(); ++i) {
-    const auto code = static_cast<uint32_t>(values.const_data_ptr<int>()[i]);
-    if (code < 0x80) {
-      text += static_cast<char>(code);
-    } else if (code < 0x800) {
-      text += static_cast<char>(0xc0 | code >> 6);
-      text += static_cast<char>(0x80 | (code & 0x3f));
-    } else {
-      text += static_cast<char>(0xe0 | (code >> 12 & 0x0f));
-      text += static_cast<char>(0x80 | (code >> 6 & 0x3f));
-      text += static_cast<char>(0x80 | (code & 0x3f));
-    }
-  }
+  for (int64_t i = 0; i < values.numel(); ++i)
+    append_utf8(text, static_cast<uint32_t>(values.const_data_ptr<int>()[i]));
   return is_utf8(text) ? text : std::string{};
 }
 
@@ -69,7 +58,9 @@ void gather(const std::shared_ptr<const hdf5::File>& file, const std::string& gr
     }
     const bool numbers = info.kind == hdf5::Kind::integer || info.kind == hdf5::Kind::real ||
                          info.kind == hdf5::Kind::complex || info.kind == hdf5::Kind::boolean;
-    if (!numbers || type == "cell" || type == "function_handle") {
+    const bool plain = type.empty() || type == "double" || type == "single" || type == "logical" ||
+                       type.starts_with("int") || type.starts_with("uint");
+    if (!numbers || !plain) {  // cells, strings, tables and other objects hold references
       source.notes_.push_back(fmt::format("{}: {}, left out", path, type.empty() ? info.type : type));
       continue;
     }

@@ -14,6 +14,7 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/data/hdf5_block.hpp"
+#include "monarch/data/hdf5_header.hpp"
 #include "monarch/data/hdf5_heap.hpp"
 #include "monarch/data/hdf5_types.hpp"
 #include "monarch/data/input_file.hpp"
@@ -25,8 +26,13 @@ namespace {
 /// Deflate packs at most about 1032 to 1; other filters less.
 constexpr double largest_compression = 1100;
 
-std::string damaged_hint() {
-  return "the file may be damaged or truncated; compare its size with the original";
+std::string damaged_hint(const std::string& reason = {}) {
+  const std::string hint = "the file may be damaged or truncated; compare its size with the original";
+  if (reason.find("version number") == std::string::npos) return hint;
+  unsigned numbers[3] = {};
+  H5get_libversion(&numbers[0], &numbers[1], &numbers[2]);
+  return fmt::format("{}. Or it is written in a newer format than HDF5 {}.{} reads: write it with h5py's libver='v110'",
+                     hint, numbers[0], numbers[1]);
 }
 
 std::vector<int64_t> extents(hid_t space) {
@@ -162,12 +168,15 @@ void File::read_raw(uint64_t offset, std::span<std::byte> bytes, const std::stri
 
 File File::open(const std::filesystem::path& path) {
   silence_library();
-  const uint64_t size = check_input_file(path);
+  const InputFile input(path);
+  const uint64_t size = input.size();
+  check_superblock([&](uint64_t at, std::span<std::byte> bytes) { input.read(at, bytes.data(), bytes.size()); }, size,
+                   path.string());
   const Handle properties = access_properties();
   Handle handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, properties.get()), close::file);
   check<DataError>(
       bool(handle), [&] { return fmt::format("{}: cannot be opened as HDF5: {}", path.string(), library_reason()); },
-      damaged_hint());
+      handle ? "" : damaged_hint(library_reason()));
   File file(std::move(handle), path.string(), size);
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   check<DataError>(descriptor >= 0, [&] { return fmt::format("{}: cannot be opened", path.string()); });
@@ -180,6 +189,8 @@ File File::open(const std::filesystem::path& path) {
 
 File File::from_memory(std::span<const std::byte> bytes, const std::string& name) {
   silence_library();
+  check_superblock([&](uint64_t at, std::span<std::byte> to) { std::memcpy(to.data(), bytes.data() + at, to.size()); },
+                   bytes.size(), name);
   const Handle properties = access_properties();
   H5Pset_fapl_core(properties.get(), 1 << 16, false);
   check<DataError>(H5Pset_file_image(properties.get(), const_cast<std::byte*>(bytes.data()), bytes.size()) >= 0,
@@ -203,6 +214,7 @@ std::vector<std::string> File::list(const std::string& group, bool want_groups) 
     std::vector<std::string> names;
     H5O_type_t wanted;
   } visit{{}, want_groups ? H5O_TYPE_GROUP : H5O_TYPE_DATASET};
+  if (memory_ || descriptor_) check_header(*this, group);
   const Handle opened(H5Oopen(id(), group.empty() ? "/" : group.c_str(), H5P_DEFAULT), close::object);
   check<DataError>(bool(opened), [&] { return fmt::format("{}: no such group", place(group)); });
   const auto each = [](hid_t parent, const char* name, const H5L_info_t* link, void* state) -> herr_t {
@@ -237,10 +249,11 @@ bool File::has_dataset(const std::string& path) const {
 
 Handle File::dataset(const std::string& path) const {
   silence_library();
+  if (memory_ || descriptor_) check_header(*this, path);
   Handle opened(H5Dopen2(id(), path.c_str(), H5P_DEFAULT), close::dataset);
   check<DataError>(
       bool(opened), [&] { return fmt::format("{}: cannot be opened as a dataset: {}", place(path), library_reason()); },
-      damaged_hint());
+      opened ? "" : damaged_hint(library_reason()));
   const Handle space(H5Dget_space(opened.get()), close::space);
   const Handle type(H5Dget_type(opened.get()), close::type);
   const Handle properties(H5Dget_create_plist(opened.get()), close::properties);
@@ -327,12 +340,18 @@ at::Tensor File::read(const std::string& path, std::optional<int64_t> first) con
   return reader.read(block).squeeze(0);
 }
 
+Handle File::attribute(const std::string& object, const std::string& attribute) const {
+  silence_library();
+  if (memory_ || descriptor_) check_header(*this, object);
+  const Handle opened(H5Oopen(id(), object.empty() ? "/" : object.c_str(), H5P_DEFAULT), close::object);
+  if (!opened) return {};
+  return Handle(H5Aopen(opened.get(), attribute.c_str(), H5P_DEFAULT), close::attribute);
+}
+
 std::optional<std::vector<double>> File::numbers_attribute(const std::string& object,
                                                            const std::string& attribute) const {
   constexpr hssize_t most = 65536;
-  silence_library();
-  const char* name = object.empty() ? "/" : object.c_str();
-  const Handle opened(H5Aopen_by_name(id(), name, attribute.c_str(), H5P_DEFAULT, H5P_DEFAULT), close::attribute);
+  const Handle opened = this->attribute(object, attribute);
   if (!opened) return std::nullopt;
   const Handle type(H5Aget_type(opened.get()), close::type);
   if (!type || !is_sound(type.get())) return std::nullopt;
@@ -370,16 +389,16 @@ std::vector<std::string> File::attributes(const std::string& object) const {
     static_cast<std::vector<std::string>*>(out)->emplace_back(name);
     return 0;
   };
+  if (memory_ || descriptor_) check_header(*this, object);
+  const Handle opened(H5Oopen(id(), object.empty() ? "/" : object.c_str(), H5P_DEFAULT), close::object);
+  if (!opened) return names;
   hsize_t position = 0;
-  H5Aiterate_by_name(id(), object.empty() ? "/" : object.c_str(), H5_INDEX_NAME, H5_ITER_INC, &position, each, &names,
-                     H5P_DEFAULT);
+  H5Aiterate2(opened.get(), H5_INDEX_NAME, H5_ITER_INC, &position, each, &names);
   return names;
 }
 
 std::optional<std::string> File::text_attribute(const std::string& object, const std::string& attribute) const {
-  silence_library();
-  const char* name = object.empty() ? "/" : object.c_str();
-  const Handle opened(H5Aopen_by_name(id(), name, attribute.c_str(), H5P_DEFAULT, H5P_DEFAULT), close::attribute);
+  const Handle opened = this->attribute(object, attribute);
   if (!opened) return std::nullopt;
   const Handle type(H5Aget_type(opened.get()), close::type);
   if (!type || !is_sound(type.get())) return std::nullopt;

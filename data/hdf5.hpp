@@ -108,6 +108,8 @@ class File {
 
  private:
   File(Handle handle, std::string name, uint64_t size_bytes);
+  /// Empty where there is none of that name.
+  Handle attribute(const std::string& object, const std::string& attribute) const;
   std::vector<std::string> list(const std::string& group, bool want_groups) const;
 
   Handle handle_;

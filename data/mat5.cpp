@@ -258,6 +258,19 @@ at::Tensor read_numbers(Bytes& bytes, int64_t numel, at::ScalarType type, bool s
 
 }  // namespace
 
+void append_utf8(std::string& text, uint32_t code) {
+  if (code < 0x80) {
+    text += static_cast<char>(code);
+  } else if (code < 0x800) {
+    text += static_cast<char>(0xc0 | code >> 6);
+    text += static_cast<char>(0x80 | (code & 0x3f));
+  } else {
+    text += static_cast<char>(0xe0 | (code >> 12 & 0x0f));
+    text += static_cast<char>(0x80 | (code >> 6 & 0x3f));
+    text += static_cast<char>(0x80 | (code & 0x3f));
+  }
+}
+
 bool MatVariable::numeric() const {
   return type == "double" || type == "single" || type == "logical" || type.starts_with("int") ||
          type.starts_with("uint");
@@ -354,16 +367,10 @@ std::string Mat5File::text(const MatVariable& variable) const {
     uint32_t value[1] = {};
     convert(size == 1 ? 2 : size == 2 ? 4 : 6, raw.data() + i, value, 1, swap_);
     // Single bytes are UTF-8 already where MATLAB says so, and ASCII else.
-    if (size == 1 || value[0] < 0x80) {
+    if (size == 1)
       text += static_cast<char>(value[0]);
-    } else if (value[0] < 0x800) {
-      text += static_cast<char>(0xc0 | value[0] >> 6);
-      text += static_cast<char>(0x80 | (value[0] & 0x3f));
-    } else {
-      text += static_cast<char>(0xe0 | (value[0] >> 12 & 0x0f));
-      text += static_cast<char>(0x80 | (value[0] >> 6 & 0x3f));
-      text += static_cast<char>(0x80 | (value[0] & 0x3f));
-    }
+    else
+      append_utf8(text, value[0]);
   }
   return is_utf8(text) ? text : std::string{};
 }

@@ -48,6 +48,9 @@ class Mat5File {
   std::vector<MatVariable> variables_;
 };
 
+/// Adds a code point below 65,536, as MATLAB's characters are.
+void append_utf8(std::string& text, uint32_t code);
+
 /// True for the header of a level 5 file.
 bool is_mat5(const std::string& start);
 

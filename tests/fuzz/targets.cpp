@@ -168,7 +168,7 @@ const std::vector<Target>& targets() {
       {"hdf5_file", hdf5_file, hdf5_seeds, 1500},
       {"mat5", mat5, mat5_seeds},
       {"mat5_inner", mat5_inner, mat5_inner_seeds},
-      {"hdf5_fields", hdf5_fields, hdf5_fields_seeds, 1500},
+      {"hdf5_fields", hdf5_fields, hdf5_fields_seeds, 6000},
       {"torch_fields", torch_fields, torch_seeds},
       {"npy_fields", npy_fields, npy_seeds},
       {"safetensors", safetensors, safetensors_seeds},

@@ -38,7 +38,7 @@ struct Target {
   const char* name;
   void (*run)(const uint8_t*, size_t);
   std::function<std::vector<std::string>()> seeds;  ///< valid inputs to start from
-  /// Of the bounded run. libhdf5 1.10.8 itself reads out of bounds in its object headers about once in 20 000
+  /// Of the bounded run. libhdf5 1.10.8 itself reads out of bounds about once in 40 000
   /// mutations of a small file, so that target's run is short and always the same.
   int mutations = 20000;
 };

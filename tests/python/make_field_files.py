@@ -107,6 +107,8 @@ def write73(path, variables, user_block=True, attributes=True, **options):
         if attributes:
             cell = file.create_dataset("cell", data=np.array([references["a"].ref], dtype=h5py.ref_dtype))
             cell.attrs["MATLAB_class"] = np.bytes_("cell")
+            text = file.create_dataset("words", data=np.array([[0xdd000000, 2, 1, 1, 1, 1]], dtype=np.uint32).T)
+            text.attrs["MATLAB_class"], text.attrs["MATLAB_object_decode"] = np.bytes_("string"), np.int32(3)
             struct = file.create_group("s")
             struct.attrs["MATLAB_class"] = np.bytes_("struct")
     if user_block:
@@ -157,6 +159,13 @@ for name, options, dtype in variants:
     expected = stored.astype(np.float64 if np.dtype(dtype).itemsize == 8 else np.float32)
     pdebench(case(f"pdebench_{name}", "1D_Advection.hdf5", "PDEBench", tensor=expected[:, :, None]), {"tensor": stored},
              {"beta": 0.4, "extra": "a text", "list": [1, 2, 3]}, {"x": 16, "t": 10}, **options)
+for name, options in (("gzip", dict(chunks=(2, 4, 16), compression="gzip")), ("lzf", dict(chunks=(4, 5, 7), compression="lzf")),
+                      ("growing", dict(chunks=(4, 5, 7), maxshape=(None, None, 16), compression="gzip")), ("plain", {})):
+    path = case(f"pdebench_v110_{name}", "f.hdf5", "PDEBench", tensor=advection[:, :, None])
+    with h5py.File(path, "w", libver=("v110", "v110"), track_order=True) as file:
+        file.create_dataset("tensor", data=advection, **options)
+        for i in range(20):  # so many attributes lie in a heap
+            file.attrs[f"parameter{i}"] = float(i)
 pdebench(case("pdebench_no_coordinates", "f.hdf5", "PDEBench", tensor=advection[:, :, None]), {"tensor": advection}, {}, {})
 pdebench(case("pdebench_issue_57", "f.hdf5", "PDEBench", tensor=advection[:, :, None]), {"tensor": advection[None]},
          {"Nu": 0.01}, {"x": 16, "t": 10})
