@@ -23,6 +23,9 @@ void add_inspect(CLI::App& app);
 void add_count(CLI::App& app);
 void add_transform(CLI::App& app);
 void add_reproduce(CLI::App& app);
+void add_simulate(CLI::App& app);
+void add_train(CLI::App& app);
+void add_predict(CLI::App& app);
 
 /// Two columns, aligned, on stdout.
 void print_table(const std::vector<std::pair<std::string, std::string>>& rows);

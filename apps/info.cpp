@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "command.hpp"
+#include "info_fields.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/core/log.hpp"
 #include "monarch/core/text.hpp"
@@ -193,21 +194,37 @@ void add_info(CLI::App& app) {
   struct Arguments {
     std::string file;
     data::ScanOptions scan;
-    bool json = false, assume_recon = false;
+    std::vector<std::string> axes;
+    bool json = false, fields = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("info", "What is in a scan or image file, and what looks wrong with it");
-  command->add_option("file", arguments->file, "Scan or image file")->required();
+  CLI::App* command =
+      app.add_subcommand("info", "What is in a scan, an image or a file of PDE data, and what looks wrong with it");
+  command->add_option("file", arguments->file, "File, or folder of files of PDE data")->required();
   command->add_option("--dataset", arguments->scan.dataset, "Measurement (HDF5 group) in a file that holds several");
   command->add_option("--encoding", arguments->scan.encoding, "Encoding space (default: the first with images)");
   command->add_flag("--json", arguments->json, "JSON on stdout");
+  command->add_flag("--fields", arguments->fields, "Show an array as PDE data, not as an image");
+  command->add_option("--axes", arguments->axes,
+                      "Axes of an array of PDE data, as u=nxyt: n sample, t time, c channel, x y z grid, 1 dropped");
   command->callback([arguments] {
+    const auto show_fields = [&] {
+      const auto source = data::open_fields(arguments->file, field_options(arguments->axes));
+      print_fields(arguments->file, *source, arguments->json);
+    };
+    if (arguments->fields || !arguments->axes.empty() || is_folder(arguments->file)) return show_fields();
     // Raw scans first: a fastMRI file is a scan that also holds images.
     arguments->scan.assume_recon_space_encoded = true;
     std::unique_ptr<data::ScanSource> scan;
     const auto format = data::detect_images(arguments->file);
     if (format == data::ImageFormat::none || format == data::ImageFormat::fastmri) {
-      scan = data::open_scan(arguments->file, arguments->scan);
+      try {
+        scan = data::open_scan(arguments->file, arguments->scan);
+      } catch (const DataError& error) {
+        if (!data::may_be_fields(arguments->file)) throw;
+        log::debug(error.message());
+        return show_fields();
+      }
     } else if (format == data::ImageFormat::cfl || format == data::ImageFormat::npy) {
       // Complex arrays can be k-space; what cannot is shown as an image.
       try {

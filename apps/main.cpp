@@ -53,6 +53,9 @@ int run(int count, char** words) {
   apps::add_count(app);
   apps::add_transform(app);
   apps::add_reproduce(app);
+  apps::add_simulate(app);
+  apps::add_train(app);
+  apps::add_predict(app);
 
   try {
     app.parse(count, words);

@@ -19,5 +19,5 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/monarchConfigVersion.cmak
 install(FILES ${PROJECT_BINARY_DIR}/monarchConfig.cmake ${PROJECT_BINARY_DIR}/monarchConfigVersion.cmake
   ${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake ${PROJECT_SOURCE_DIR}/cmake/FindFFTW3.cmake
   ${PROJECT_SOURCE_DIR}/cmake/FindNIFTI2.cmake ${PROJECT_SOURCE_DIR}/cmake/FindLIBZIP.cmake
-  ${PROJECT_SOURCE_DIR}/cmake/FindB64.cmake DESTINATION ${_package})
+  ${PROJECT_SOURCE_DIR}/cmake/FindLIBLZF.cmake ${PROJECT_SOURCE_DIR}/cmake/FindB64.cmake DESTINATION ${_package})
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

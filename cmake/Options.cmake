@@ -1,6 +1,7 @@
 # Every option of the build. `cmake -LH` prints these sentences.
 option(MONARCH_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(MONARCH_BENCH "Build the benchmarks (monarch bench)" ${PROJECT_IS_TOP_LEVEL})
+option(MONARCH_GLOO "Training with several processes on the CPU (headers of libgloo-dev)" ON)
 option(MONARCH_FUZZ "Build libFuzzer targets (needs clang)" OFF)
 option(MONARCH_WERROR "Treat compiler warnings as errors" OFF)
 set(MONARCH_CUDA AUTO CACHE STRING "CUDA back ends: AUTO (on where a driver is found), ON, OFF")

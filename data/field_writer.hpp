@@ -27,14 +27,14 @@ struct FieldLayout {
   FieldFormat format = FieldFormat::mat73;
   int64_t samples = 0;
   std::vector<FieldVariable> variables;
-  std::map<std::string, at::Tensor> constants;     ///< "t" -> [1, 50]: written as they are
-  std::map<std::string, double> parameters;        ///< attributes (v7.3, PDEBench) or scalars "parameter_nu" (v5)
+  std::map<std::string, at::Tensor> constants;  ///< "t" -> [1, 50]: written as they are
+  std::map<std::string, double> parameters;     ///< attributes (v7.3, PDEBench) or scalars "parameter_nu" (v5)
   std::string identity;  ///< text that names what is written (equation, options, seed): resume compares it
 };
 
 /// The file grows beside its destination under a hidden name, `.<name>.partial`, in which finished samples are
-/// recorded; it appears under its own name, whole and synced, with commit(). A writer that finds the partial file of the
-/// same identity goes on behind the samples that are there (done()).
+/// recorded; it appears under its own name, whole and synced, with commit(). A writer that finds the partial file of
+/// the same identity goes on behind the samples that are there (done()).
 class FieldWriter {
  public:
   /// Throws DataError: destination cannot be written, a variable beyond the format's limit (naming mat73), a partial
@@ -46,8 +46,8 @@ class FieldWriter {
 
   /// Samples that are safely in the file: the next to write.
   int64_t done() const;
-  /// Adds `count` samples: each variable [count, shape…], in the order of the layout. Throws ShapeError, DataError (disk
-  /// full: what was there before stays usable).
+  /// Adds `count` samples: each variable [count, shape…], in the order of the layout. Throws ShapeError, DataError
+  /// (disk full: what was there before stays usable).
   void append(const std::vector<at::Tensor>& values);
   /// Throws DataError where samples are missing.
   void commit();

@@ -15,7 +15,7 @@ namespace monarch::data {
 
 /// One field of a file, in the order in which read() gives it: [sample, time, channel, grid…].
 struct FieldInfo {
-  std::string name;            ///< "u", "tensor", "velocity", "x"
+  std::string name;  ///< "u", "tensor", "velocity", "x"
   int64_t samples = 1;
   std::optional<int64_t> times;  ///< nothing: the field has no time axis (a coefficient, an initial condition)
   int64_t channels = 1;          ///< components of vectors and tensors
@@ -29,7 +29,7 @@ struct FieldInfo {
 struct FieldRange {
   int64_t first_sample = 0, samples = -1;
   int64_t first_time = 0, times = -1, time_stride = 1;
-  std::vector<int64_t> grid_stride;  ///< one for each axis, or empty: every stride-th point, from the first
+  std::vector<int64_t> grid_stride = {};  ///< one for each axis, or empty: every stride-th point, from the first
 };
 
 /// A PDE data file, opened: reading is lazy. Reading from several threads is safe.
@@ -72,9 +72,21 @@ class FieldSource {
 
 using FieldSourcePtr = std::shared_ptr<const FieldSource>;
 
+/// What a file does not say and the reader would have to guess.
+struct FieldOptions {
+  /// Meaning of the axes of an array as it is stored, one letter an axis: n sample, t time, c channel, x y z grid, 1 an
+  /// axis of one point. "u" -> "nxyt" is the published Navier-Stokes layout. For MATLAB, PyTorch, NumPy and plain HDF5.
+  std::map<std::string, std::string> axes;
+};
+
+/// True where a file that is no scan should be opened as PDE data: MATLAB, PyTorch and safetensors by their first
+/// bytes, HDF5 when it holds arrays and nothing of a scan (a group with `xml` or `header`, `kspace`).
+bool may_be_fields(const std::filesystem::path& path);
+
 /// Opens MATLAB v5 and v7.3, PDEBench, The Well and plain HDF5, PyTorch dictionaries (.pt) and NumPy files
 /// (docs/pde-files.md). The format is found by content. A folder of files of one layout (The Well's data/train, a
-/// PhysicsNeMo folder of .pt) is one source with the samples in the order of the file names. Throws DataError.
-FieldSourcePtr open_fields(const std::filesystem::path& path);
+/// PhysicsNeMo folder of .pt) is one source with the samples in the order of the file names (numbers in them compared
+/// as numbers). Throws DataError, and ConfigError for options that do not fit the file.
+FieldSourcePtr open_fields(const std::filesystem::path& path, const FieldOptions& options = {});
 
 }  // namespace monarch::data

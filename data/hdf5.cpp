@@ -13,6 +13,7 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/data/hdf5_block.hpp"
 #include "monarch/data/hdf5_heap.hpp"
 #include "monarch/data/hdf5_types.hpp"
 #include "monarch/data/input_file.hpp"
@@ -39,44 +40,6 @@ std::vector<int64_t> extents(hid_t space) {
 double product(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), 1.0,
                          [](double a, int64_t b) { return a * static_cast<double>(static_cast<uint64_t>(b)); });
-}
-
-struct MemoryType {
-  at::ScalarType scalar = at::kFloat;
-  Handle type;
-};
-
-MemoryType memory_type(hid_t file_type, const DatasetInfo& info, const std::string& place) {
-  const auto native = [](at::ScalarType scalar, hid_t type) {
-    return MemoryType{scalar, Handle(H5Tcopy(type), close::type)};
-  };
-  const bool is_unsigned = info.type.starts_with("u");
-  switch (info.kind) {
-    case Kind::integer:
-      if (info.element_bytes == 1)
-        return is_unsigned ? native(at::kByte, H5T_NATIVE_UINT8) : native(at::kChar, H5T_NATIVE_INT8);
-      if (info.element_bytes == 2 && !is_unsigned) return native(at::kShort, H5T_NATIVE_INT16);
-      if (info.element_bytes <= 4 && !(info.element_bytes == 4 && is_unsigned))
-        return native(at::kInt, H5T_NATIVE_INT32);
-      return native(at::kLong, H5T_NATIVE_INT64);
-    case Kind::real:
-      return info.element_bytes <= 4 ? native(at::kFloat, H5T_NATIVE_FLOAT) : native(at::kDouble, H5T_NATIVE_DOUBLE);
-    case Kind::boolean:
-      return {at::kBool, Handle(H5Tget_native_type(file_type, H5T_DIR_ASCEND), close::type)};
-    case Kind::complex: {
-      const bool wide = info.element_bytes == 16;
-      const size_t half = wide ? 8 : 4;
-      Handle type(H5Tcreate(H5T_COMPOUND, 2 * half), close::type);
-      for (unsigned i = 0; i < 2; ++i) {
-        char* name = H5Tget_member_name(file_type, i);
-        H5Tinsert(type.get(), name, i * half, wide ? H5T_NATIVE_DOUBLE : H5T_NATIVE_FLOAT);
-        H5free_memory(name);
-      }
-      return {wide ? at::kComplexDouble : at::kComplexFloat, std::move(type)};
-    }
-    default:
-      fail<DataError>(fmt::format("{}: expected numbers, found {}", place, info.type));
-  }
 }
 
 std::string trim_text(std::string text) {
@@ -352,34 +315,21 @@ std::string File::read_text(const std::string& path) const {
 }
 
 at::Tensor File::read(const std::string& path, std::optional<int64_t> first) const {
-  const DatasetInfo found = info(path);
-  const Handle opened = dataset(path);
-  const Handle type(H5Dget_type(opened.get()), close::type);
-  const MemoryType memory = memory_type(type.get(), found, place(path));
-  auto shape = found.shape;
-  Handle file_space(H5Dget_space(opened.get()), close::space);
-  if (first) {
-    check<DataError>(!shape.empty() && *first >= 0 && *first < shape[0], [&] {
-      return fmt::format("{}: index {} is outside shape {}", place(path), *first, shape_text(found.shape));
-    });
-    std::vector<hsize_t> start(shape.size(), 0), count(shape.begin(), shape.end());
-    start[0] = static_cast<hsize_t>(*first);
-    count[0] = 1;
-    H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
-    shape.erase(shape.begin());
-  }
-  at::Tensor result = at::empty(shape, at::TensorOptions().dtype(memory.scalar));
-  if (result.numel() == 0) return result;
-  const auto count = static_cast<hsize_t>(result.numel());
-  const Handle memory_space(H5Screate_simple(1, &count, nullptr), close::space);
-  check<DataError>(
-      H5Dread(opened.get(), memory.type.get(), memory_space.get(), file_space.get(), H5P_DEFAULT, result.data_ptr()) >=
-          0,
-      [&] { return fmt::format("{}: cannot be read: {}", place(path), library_reason()); }, damaged_hint());
-  return result;
+  const BlockReader reader(*this, path);
+  const auto& shape = reader.info().shape;
+  Block block = Block::all(shape);
+  if (!first) return reader.read(block);
+  check<DataError>(!shape.empty() && *first >= 0 && *first < shape[0], [&] {
+    return fmt::format("{}: index {} is outside shape {}", place(path), *first, shape_text(shape));
+  });
+  block.first[0] = *first;
+  block.count[0] = 1;
+  return reader.read(block).squeeze(0);
 }
 
-std::optional<double> File::number_attribute(const std::string& object, const std::string& attribute) const {
+std::optional<std::vector<double>> File::numbers_attribute(const std::string& object,
+                                                           const std::string& attribute) const {
+  constexpr hssize_t most = 65536;
   silence_library();
   const char* name = object.empty() ? "/" : object.c_str();
   const Handle opened(H5Aopen_by_name(id(), name, attribute.c_str(), H5P_DEFAULT, H5P_DEFAULT), close::attribute);
@@ -387,11 +337,43 @@ std::optional<double> File::number_attribute(const std::string& object, const st
   const Handle type(H5Aget_type(opened.get()), close::type);
   if (!type || !is_sound(type.get())) return std::nullopt;
   const Handle space(H5Aget_space(opened.get()), close::space);
-  const auto kind = H5Tget_class(type.get());
-  if ((kind != H5T_INTEGER && kind != H5T_FLOAT) || H5Sget_simple_extent_npoints(space.get()) != 1) return std::nullopt;
-  double value = 0;
-  if (H5Aread(opened.get(), H5T_NATIVE_DOUBLE, &value) < 0) return std::nullopt;
-  return value;
+  const hssize_t count = H5Sget_simple_extent_npoints(space.get());
+  if (count < 1 || count > most) return std::nullopt;
+  switch (H5Tget_class(type.get())) {
+    case H5T_INTEGER:
+    case H5T_FLOAT: {
+      std::vector<double> values(static_cast<size_t>(count));
+      if (H5Aread(opened.get(), H5T_NATIVE_DOUBLE, values.data()) < 0) return std::nullopt;
+      return values;
+    }
+    case H5T_ENUM: {  // h5py's booleans
+      if (H5Tget_size(type.get()) != 1) return std::nullopt;
+      std::vector<int8_t> bytes(static_cast<size_t>(count));
+      if (H5Aread(opened.get(), type.get(), bytes.data()) < 0) return std::nullopt;
+      return std::vector<double>(bytes.begin(), bytes.end());
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<double> File::number_attribute(const std::string& object, const std::string& attribute) const {
+  const auto values = numbers_attribute(object, attribute);
+  if (!values || values->size() != 1) return std::nullopt;
+  return values->front();
+}
+
+std::vector<std::string> File::attributes(const std::string& object) const {
+  silence_library();
+  std::vector<std::string> names;
+  const auto each = [](hid_t, const char* name, const H5A_info_t*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+    return 0;
+  };
+  hsize_t position = 0;
+  H5Aiterate_by_name(id(), object.empty() ? "/" : object.c_str(), H5_INDEX_NAME, H5_ITER_INC, &position, each, &names,
+                     H5P_DEFAULT);
+  return names;
 }
 
 std::optional<std::string> File::text_attribute(const std::string& object, const std::string& attribute) const {

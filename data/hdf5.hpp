@@ -80,6 +80,10 @@ class File {
   /// booleans at::kBool). With `first` only that index of axis 0 is read, and axis 0 is dropped.
   /// The extents are compared with the size of the file before memory is taken.
   at::Tensor read(const std::string& path, std::optional<int64_t> first = {}) const;
+  /// Names of an object's attributes, sorted.
+  std::vector<std::string> attributes(const std::string& object) const;
+  /// Numbers or booleans (0 and 1) of an attribute with 1 to 65,536 elements, in row-major order.
+  std::optional<std::vector<double>> numbers_attribute(const std::string& object, const std::string& attribute) const;
   /// Attribute of an object ("" is the root group); nothing where it is absent or of another type. Texts of variable
   /// length give nothing: the library cannot read them safely from a damaged file, nor can they be addressed.
   std::optional<double> number_attribute(const std::string& object, const std::string& attribute) const;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "monarch/core/error.hpp"
+
 namespace monarch::data::hdf5 {
 
 static_assert(sizeof(hid_t) == sizeof(int64_t));
@@ -92,6 +94,39 @@ void describe_type(int64_t type, DatasetInfo& info) {
     default:
       info.kind = Kind::other;
       info.type = "an unusual type";
+  }
+}
+
+MemoryType memory_type(int64_t file_type, const DatasetInfo& info, const std::string& place) {
+  const auto native = [](at::ScalarType scalar, hid_t type) {
+    return MemoryType{scalar, Handle(H5Tcopy(type), close::type)};
+  };
+  const bool is_unsigned = info.type.starts_with("u");
+  switch (info.kind) {
+    case Kind::integer:
+      if (info.element_bytes == 1)
+        return is_unsigned ? native(at::kByte, H5T_NATIVE_UINT8) : native(at::kChar, H5T_NATIVE_INT8);
+      if (info.element_bytes == 2 && !is_unsigned) return native(at::kShort, H5T_NATIVE_INT16);
+      if (info.element_bytes <= 4 && !(info.element_bytes == 4 && is_unsigned))
+        return native(at::kInt, H5T_NATIVE_INT32);
+      return native(at::kLong, H5T_NATIVE_INT64);
+    case Kind::real:
+      return info.element_bytes <= 4 ? native(at::kFloat, H5T_NATIVE_FLOAT) : native(at::kDouble, H5T_NATIVE_DOUBLE);
+    case Kind::boolean:
+      return {at::kBool, Handle(H5Tget_native_type(file_type, H5T_DIR_ASCEND), close::type)};
+    case Kind::complex: {
+      const bool wide = info.element_bytes == 16;
+      const size_t half = wide ? 8 : 4;
+      Handle type(H5Tcreate(H5T_COMPOUND, 2 * half), close::type);
+      for (unsigned i = 0; i < 2; ++i) {
+        char* name = H5Tget_member_name(file_type, i);
+        H5Tinsert(type.get(), name, i * half, wide ? H5T_NATIVE_DOUBLE : H5T_NATIVE_FLOAT);
+        H5free_memory(name);
+      }
+      return {wide ? at::kComplexDouble : at::kComplexFloat, std::move(type)};
+    }
+    default:
+      fail<DataError>(fmt::format("{}: expected numbers, found {}", place, info.type));
   }
 }
 

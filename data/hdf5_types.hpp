@@ -2,6 +2,7 @@
 // Pieces that the HDF5 sources share.
 
 #include <cstdint>
+#include <string>
 
 #include "monarch/data/hdf5.hpp"
 
@@ -23,6 +24,14 @@ Handle access_properties();
 
 /// Kind, size and name of an element type.
 void describe_type(int64_t type, DatasetInfo& info);
+
+/// The tensor type that holds a dataset's elements, and the library's description of it.
+struct MemoryType {
+  at::ScalarType scalar = at::kFloat;
+  Handle type;
+};
+/// Throws DataError, beginning with `place`, for anything but numbers.
+MemoryType memory_type(int64_t file_type, const DatasetInfo& info, const std::string& place);
 
 /// True when all parts of a type lie within it. The library checks this when a type is made, but not when it is
 /// decoded from a file, and converts values wherever a damaged description points.

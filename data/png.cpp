@@ -14,6 +14,7 @@
 #include <set>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/files.hpp"
 
 namespace monarch::data {
 
@@ -192,6 +193,28 @@ at::Tensor load_png(const std::filesystem::path& path) {
     out[i] = bits == 8 ? bytes[k] : static_cast<float>(bytes[2 * k] << 8 | bytes[2 * k + 1]);
   }
   return image;
+}
+
+std::string encode_png(const at::Tensor& picture) {
+  check<ShapeError>(picture.dim() == 3 && picture.size(2) == 3 && picture.numel() > 0,
+                    "a colour PNG holds one picture [y, x, 3] with at least one pixel");
+  check<DtypeError>(picture.scalar_type() == at::kByte, "a colour PNG needs uint8");
+  const at::Tensor dense = picture.contiguous();
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = static_cast<png_uint_32>(dense.size(1));
+  image.height = static_cast<png_uint_32>(dense.size(0));
+  image.format = PNG_FORMAT_RGB;
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
+  std::string bytes(size, '\0');
+  const bool encoded = png_image_write_to_memory(&image, bytes.data(), &size, 0, dense.data_ptr<uint8_t>(), 0, nullptr);
+  check<DataError>(encoded, [&] { return fmt::format("libpng cannot encode a picture: {}", image.message); });
+  bytes.resize(size);
+  return bytes;
+}
+
+void save_colour_png(const std::filesystem::path& path, const at::Tensor& picture) {
+  write_file_atomically(path, encode_png(picture));
 }
 
 std::vector<Picture> pictures(const ImageSeries& series) {

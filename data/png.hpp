@@ -1,5 +1,5 @@
 #pragma once
-// Pictures of images: grey-scale PNG files and contact sheets.
+// Pictures of images: grey-scale and colour PNG files, contact sheets.
 
 #include <ATen/core/Tensor.h>
 
@@ -32,6 +32,13 @@ void save_png(const std::filesystem::path& path, const at::Tensor& image, const 
 
 /// Reads a grey-scale PNG (colour is converted) of up to 16 bits: [y, x] float32 in grey levels. Throws DataError.
 at::Tensor load_png(const std::filesystem::path& path);
+
+/// The content of an 8-bit colour PNG file of a picture [y, x, 3] (uint8, RGB, row 0 at the top). Throws ShapeError,
+/// DtypeError.
+std::string encode_png(const at::Tensor& picture);
+
+/// Writes it atomically. Throws DataError when the file cannot be written.
+void save_colour_png(const std::filesystem::path& path, const at::Tensor& picture);
 
 /// One picture of a series.
 struct Picture {

@@ -25,8 +25,13 @@ struct TrainingCheckpoint {
 
 /// Writes `folder` atomically: a temporary sibling, synced, renamed over what was there. Throws DataError.
 void save_training_checkpoint(const std::filesystem::path& folder, const TrainingCheckpoint& checkpoint);
-/// Reads a checkpoint folder, or a run folder (its best/ if there is one, else its newest checkpoint). Throws DataError.
+/// Reads a checkpoint folder, or a run folder (its best/ if there is one, else its newest checkpoint). Throws
+/// DataError.
 TrainingCheckpoint load_training_checkpoint(const std::filesystem::path& folder);
+/// The checkpoints of a run folder, the newest first (complete ones; others have hidden names).
+std::vector<std::filesystem::path> checkpoint_folders(const std::filesystem::path& run);
+/// Parameters and buffers under their names; shared with the module, not copied.
+NamedTensors module_tensors(const torch::nn::Module& module);
 /// Copies tensors into a module. Throws DataError naming every parameter that is missing, superfluous or of another
 /// shape ("a checkpoint of another model").
 void load_weights(torch::nn::Module& module, const NamedTensors& tensors, const std::string& origin);

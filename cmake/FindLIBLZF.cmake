@@ -1,0 +1,12 @@
+# LIBLZF::LIBLZF — the compression of h5py's LZF filter.
+find_path(LIBLZF_INCLUDE_DIR lzf.h PATH_SUFFIXES liblzf)
+find_library(LIBLZF_LIBRARY lzf)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(LIBLZF REQUIRED_VARS LIBLZF_LIBRARY LIBLZF_INCLUDE_DIR
+  REASON_FAILURE_MESSAGE "apt-get install liblzf-dev")
+if(LIBLZF_FOUND AND NOT TARGET LIBLZF::LIBLZF)
+  add_library(LIBLZF::LIBLZF UNKNOWN IMPORTED)
+  set_target_properties(LIBLZF::LIBLZF PROPERTIES IMPORTED_LOCATION ${LIBLZF_LIBRARY}
+    INTERFACE_INCLUDE_DIRECTORIES ${LIBLZF_INCLUDE_DIR})
+endif()
+mark_as_advanced(LIBLZF_INCLUDE_DIR LIBLZF_LIBRARY)

@@ -1,0 +1,63 @@
+#pragma once
+// The table [training] of a config (docs/training.md).
+
+#include <cstdint>
+#include <string>
+
+#include "monarch/core/config.hpp"
+
+namespace monarch::training {
+
+enum class OptimiserKind {
+  adamw,     ///< decoupled weight decay, one second moment per real number (at::_fused_adamw_)
+  adam,      ///< coupled weight decay (added to the gradient), otherwise as adamw
+  adam_fno,  ///< as the published FNO scripts: coupled decay, one second moment |g|² per complex number
+  lamb,      ///< You et al., ICLR 2020, trust ratio per tensor
+  sgd
+};
+
+struct OptimiserOptions {
+  OptimiserKind kind = OptimiserKind::adamw;
+  double learning_rate = 1e-3;
+  double weight_decay = 1e-4;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, momentum = 0.9;
+};
+
+enum class ScheduleKind { constant, step, cosine, linear, polynomial };
+
+/// Learning rate as a function of the optimiser step, after `warmup` steps that rise linearly from 0.
+struct ScheduleOptions {
+  ScheduleKind kind = ScheduleKind::cosine;
+  int64_t warmup_steps = 0;
+  int64_t step_epochs = 100;  ///< `step`: every so many epochs …
+  double step_factor = 0.5;   ///< … times this
+  double final_fraction = 0;  ///< cosine, linear, polynomial end here, as a fraction of the rate
+  double power = 1;           ///< polynomial
+};
+
+struct TrainerOptions {
+  int64_t epochs = 100;
+  int64_t batch = 20;       ///< samples per optimiser step over all processes and accumulations
+  int64_t micro_batch = 0;  ///< samples per accumulate_gradients call; 0: the batch
+  bool sum_loss = false;    ///< the gradient of the sum over the batch (published scripts) instead of the mean
+  OptimiserOptions optimiser;
+  ScheduleOptions schedule;
+  double clip_norm = 0;  ///< of the whole gradient; 0: none
+  double ema_decay = 0;  ///< exponential moving average of the weights, used for evaluation; 0: none
+  int64_t patience = 0;  ///< epochs without a better selection metric after which training stops; 0: never
+  int64_t evaluate_epochs = 1;
+  double checkpoint_minutes = 5;  ///< also at each evaluation, and at the end
+  uint64_t seed = 0;
+  std::string precision = "float32";  ///< or "float64", "bfloat16" (where the hardware has it)
+
+  /// Reads the table [training] (docs/training.md). Throws ConfigError.
+  static TrainerOptions from_config(const Config& config);
+};
+
+/// The factor on the learning rate of optimiser step `step` (from 0) of `total`, `epoch_steps` of them an epoch:
+///   warm-up (step < warmup_steps): (step + 1) / warmup_steps; then, with t = (step − warmup)/(total − warmup),
+///   constant 1; step f^⌊epoch/step_epochs⌋; cosine r + (1 − r)(1 + cos πt)/2; linear 1 − (1 − r)t;
+///   polynomial r + (1 − r)(1 − t)^power, r = final_fraction.
+double schedule_factor(const ScheduleOptions& options, int64_t step, int64_t total, int64_t epoch_steps);
+
+}  // namespace monarch::training
