@@ -29,8 +29,8 @@ at::Tensor along_axis(const at::Tensor& v, int64_t axis, const AxisPass& pass, c
 NormedPointwise::NormedPointwise(int64_t in, int64_t out, bool weight_norm) {
   const double bound = 1 / std::sqrt(static_cast<double>(in));
   const at::Tensor w = at::rand({out, in}).mul_(2 * bound).sub_(bound);
-  weight_ = register_parameter(weight_norm ? "weight_v" : "weight", w);
   if (weight_norm) gain_ = register_parameter("weight_g", at::linalg_vector_norm(w, 2, 1, true));
+  weight_ = register_parameter(weight_norm ? "weight_v" : "weight", w);
   bias_ = register_parameter("bias", at::rand({out}).mul_(2 * bound).sub_(bound));
 }
 
