@@ -260,7 +260,7 @@ AxisTransforms::AxisTransforms(int64_t n, int64_t modes, KeptModes kept, const T
   }
   text_ = !monarch        ? fmt::format("{} dense", n)
           : sizes[0] == 1 ? fmt::format("{} as one block", n)
-                          : fmt::format("{} = {} · {}", n, sizes[1], sizes[0]);
+                          : fmt::format("{} = {} · {}", n, sizes[0], sizes[1]);
 }
 
 AxisPass AxisTransforms::pass(int64_t n, at::ScalarType precision, at::Device device) {
