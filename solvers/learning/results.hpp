@@ -26,8 +26,8 @@ struct ResultContent {
 void write_results(const ResultContent& content, const std::filesystem::path& folder);
 
 /// Truth | prediction | error of the first sample and first channel: `stem`.png at up to five times (one line over
-/// time: curves as space–time picture) and, for more than one time in the plane, `stem`.gif or `animation`. Fields with three
-/// axes are cut in the middle of the last. truth may be undefined: the prediction alone.
+/// time: curves as space–time picture) and, for more than one time in the plane, `stem`.gif or `animation`. Fields with
+/// three axes are cut in the middle of the last. truth may be undefined: the prediction alone.
 void write_pictures(const at::Tensor& truth, const at::Tensor& prediction, const std::vector<double>& times,
                     const std::string& title, const std::filesystem::path& picture,
                     const std::filesystem::path& animation);

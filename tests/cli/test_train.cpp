@@ -77,9 +77,9 @@ TEST_CASE("monarch train simulates, learns, writes results, and predict repeats 
   REQUIRE(json["parameters"].get<int64_t>() > json["parameters_complex_once"].get<int64_t>());
   REQUIRE(json["baselines"].contains("persistence"));
   REQUIRE_THAT(result.errors, Contains("persistence") && Contains("mean"));
-  for (const auto* name : {"config.toml", "log.jsonl", "best/model.safetensors", "results/metrics.json",
-                           "results/error_time.svg", "results/spectrum.svg", "results/panel.png",
-                           "results/rollout.gif", "results/curves.svg"}) {
+  for (const auto* name :
+       {"config.toml", "log.jsonl", "best/model.safetensors", "results/metrics.json", "results/error_time.svg",
+        "results/spectrum.svg", "results/panel.png", "results/rollout.gif", "results/curves.svg"}) {
     INFO(name);
     REQUIRE(fs::file_size(folder / "out" / name) > 0);
   }
@@ -134,7 +134,8 @@ TEST_CASE("a rollout may go beyond the data in prediction, where the truth that 
 TEST_CASE("a training that was killed goes on to the same weights") {
   const TemporaryFolder folder;
   make_run(folder);
-  const std::string options = "--set training.checkpoint_minutes=0 --set training.epochs=12 --set training.ema_decay=0.9";
+  const std::string options =
+      "--set training.checkpoint_minutes=0 --set training.epochs=12 --set training.ema_decay=0.9";
   REQUIRE(train(folder, "-o whole " + options).exit_code == 0);
   const std::string expected = read_bytes(folder / "whole/best/model.safetensors");
   // Killed without warning after a few checkpoints, more than once.

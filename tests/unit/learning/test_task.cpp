@@ -13,8 +13,8 @@
 
 using namespace monarch;
 using namespace monarch::solvers;
-using monarch::test::MemorySource;
 using Catch::Matchers::Contains;
+using monarch::test::MemorySource;
 
 namespace {
 
@@ -45,8 +45,8 @@ PdeDataset dataset(const data::FieldSourcePtr& source, const TaskOptions& task, 
 NeuralSolverPtr fno(const FieldShape& shape) {
   at::manual_seed(4);
   const std::string modes = shape.grid.size() == 1 ? "[3]" : "[2, 3]";
-  return make_neural_solver(
-      Config::parse("[model]\nname='fno'\nwidth=8\nlayers=2\nprojection=16\nmodes=" + modes), shape);
+  return make_neural_solver(Config::parse("[model]\nname='fno'\nwidth=8\nlayers=2\nprojection=16\nmodes=" + modes),
+                            shape);
 }
 
 TaskOptions rollout(int64_t input, int64_t horizon) {
