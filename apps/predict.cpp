@@ -87,6 +87,12 @@ solvers::DataOptions reading(const Arguments& a, const solvers::FieldModel& mode
   solvers::DataOptions options = solvers::DataOptions::from_config(config);
   options.input = model.format().input;
   options.target = model.format().target;
+  const auto& fields = source.fields();
+  if (fields.size() == 1 && fields[0].name != options.input) {
+    // A file of one array, whatever its name: NumPy arrays have none.
+    if (options.target == options.input) options.target = fields[0].name;
+    options.input = fields[0].name;
+  }
   const data::FieldInfo& field = source.field(options.input);
   check<DataError>(field.channels == model.format().input_channels, [&] {
     return fmt::format("{}: '{}' has {} channels, the model takes {}", a.input, field.name, field.channels,

@@ -218,7 +218,7 @@ TEST_CASE("predict tells what does not fit") {
   at::Tensor broken = at::randn({3, 5, 16, 16});
   broken[1][1][2][2] = std::nan("");
   data::save_npy(folder / "broken.npy", broken);
-  refused("out broken.npy", 3, "");
+  refused("out broken.npy", 3, "sample 1");
   // Weights of another model beside this config.
   auto checkpoint = training::load_training_checkpoint(folder / "out/best");
   checkpoint.model.pop_back();
