@@ -5,6 +5,7 @@
 #ifdef MONARCH_HAS_BENCH
 #include "monarch/bench/multiply.hpp"
 #include "monarch/bench/recon.hpp"
+#include "monarch/bench/simulate.hpp"
 #endif
 
 namespace monarch::apps {
@@ -66,6 +67,31 @@ void add_bench_multiply(CLI::App& bench) {
   });
 }
 
+void add_bench_simulate(CLI::App& bench) {
+  struct Arguments {
+    bench::SimulateBenchmarkOptions options;
+    bool json = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::SimulateBenchmarkOptions& options = arguments->options;
+  CLI::App* command =
+      bench.add_subcommand("simulate", "The Navier-Stokes solver against the published scheme in PyTorch");
+  command->add_option("--sizes", options.sizes, "Points along an axis, such as 64,256")->delimiter(',');
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--batch", options.batch, "Samples at once (default 20)")->check(CLI::Range(1, 10000));
+  command->add_option("--repeats", options.repeats, "Timings, of which the least counts")->check(CLI::Range(1, 1000));
+  command->add_option("--python", options.python, "A Python that has torch (default: .deps/venv, python3)");
+  command->add_flag("--quick", options.quick, "Small and short: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  command->callback([arguments] {
+    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    if (bench::run_simulate_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
+  });
+}
+
 }  // namespace
 #endif
 
@@ -75,6 +101,7 @@ void add_bench([[maybe_unused]] CLI::App& app) {
   command->require_subcommand(1);
   add_bench_recon(*command);
   add_bench_multiply(*command);
+  add_bench_simulate(*command);
 #endif
 }
 

@@ -87,11 +87,9 @@ solvers::DataOptions reading(const Arguments& a, const solvers::FieldModel& mode
   solvers::DataOptions options = solvers::DataOptions::from_config(config);
   options.input = model.format().input;
   options.target = model.format().target;
-  const auto& fields = source.fields();
-  if (fields.size() == 1 && fields[0].name != options.input) {
-    // A file of one array, whatever its name: NumPy arrays have none.
-    if (options.target == options.input) options.target = fields[0].name;
-    options.input = fields[0].name;
+  if (source.fields().size() == 1) {  // a NumPy file, say: its only field is meant, whatever it is called
+    if (options.target == options.input) options.target = source.fields().front().name;
+    options.input = source.fields().front().name;
   }
   const data::FieldInfo& field = source.field(options.input);
   check<DataError>(field.channels == model.format().input_channels, [&] {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "command.hpp"
+#include "monarch/core/error.hpp"
 #include "monarch/core/log.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/experiments/summary.hpp"

@@ -15,6 +15,7 @@
 #include "monarch/core/progress.hpp"
 #include "monarch/core/provenance.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/data/field_picture.hpp"
 #include "monarch/data/field_writer.hpp"
 #include "monarch/data/png.hpp"
 
@@ -99,7 +100,7 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
   }
   if (!options.picture.empty()) {
     if (first.empty()) first = simulation->samples(options.seed, 0, 1);
-    data::save_png(options.picture, sample_picture(simulation->variables(), first), {0, 255});
+    data::save_colour_png(options.picture, sample_picture(*simulation, first));
   }
   writer.commit();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -144,47 +145,36 @@ void run(const SimulateOptions& options, const MakeSimulation& make) {
   print_table(rows);
 }
 
-/// One panel per moment, [panels, y, x], scaled to 0 … 255 over all of them.
-at::Tensor panels(const at::Tensor& values) {
-  at::Tensor v = values.to(at::kDouble);
-  if (v.dim() == 1) v = v.unsqueeze(0).expand({std::max<int64_t>(8, v.size(0) / 8), v.size(0)}).unsqueeze(0);
-  if (v.dim() == 2) v = v.unsqueeze(0);
-  const double low = v.min().item<double>(), high = v.max().item<double>();
-  return (v - low) * (high > low ? 255 / (high - low) : 0.0);
-}
-
 }  // namespace
 
-at::Tensor sample_picture(const std::vector<solvers::SampleVariable>& variables,
-                          const std::vector<at::Tensor>& values) {
-  constexpr int64_t gap = 4, most_panels = 8;
-  std::vector<at::Tensor> rows;
+at::Tensor sample_picture(const solvers::Simulation& simulation, const std::vector<at::Tensor>& values) {
+  constexpr int64_t most_panels = 6;
+  const auto variables = simulation.variables();
+  const auto constants = simulation.constants();
+  const auto times = constants.find("t");
+  std::vector<data::PanelRow> rows;
   for (size_t i = 0; i < variables.size(); ++i) {
-    at::Tensor value = values[i].select(0, 0);
-    if (value.dim() == 3) {
-      const int64_t times = value.size(2), shown = std::min(times, most_panels);
-      std::vector<at::Tensor> moments;
-      for (int64_t p = 0; p < shown; ++p) {
-        moments.push_back(value.select(2, shown == 1 ? times - 1 : p * (times - 1) / (shown - 1)));
+    at::Tensor value = values[i].select(0, 0).to(at::kDouble);
+    if (value.dim() == 1) value = value.unsqueeze(0).expand({std::max<int64_t>(8, value.size(0) / 8), -1});
+    const data::FieldPanel style = data::panel_style(value);  // one scale for all moments
+    const int64_t moments = value.dim() == 3 ? value.size(2) : 1, shown = std::min(moments, most_panels);
+    data::PanelRow row{variables[i].name, {}};
+    for (int64_t p = 0; p < shown; ++p) {
+      const int64_t moment = shown == 1 ? moments - 1 : p * (moments - 1) / (shown - 1);
+      data::FieldPanel panel = style;
+      if (value.dim() == 3) {
+        panel.label = times != constants.end() && times->second.numel() == moments
+                          ? fmt::format("t = {:.4g}", times->second.reshape({-1})[moment].item<double>())
+                          : fmt::format("[{}]", moment);
+        panel.values = value.select(2, moment);
+      } else {
+        panel.values = value;
       }
-      value = at::stack(moments);
+      row.panels.push_back(panel);
     }
-    const at::Tensor shades = panels(value);
-    std::vector<at::Tensor> cells;
-    for (int64_t p = 0; p < shades.size(0); ++p) {
-      if (p) cells.push_back(at::full({shades.size(1), gap}, 255, at::kDouble));
-      cells.push_back(shades[p]);
-    }
-    rows.push_back(at::cat(cells, 1));
+    rows.push_back(row);
   }
-  int64_t width = 0;
-  for (const auto& row : rows) width = std::max(width, row.size(1));
-  std::vector<at::Tensor> parts;
-  for (const auto& row : rows) {
-    if (!parts.empty()) parts.push_back(at::full({gap, width}, 255, at::kDouble));
-    parts.push_back(at::constant_pad_nd(row, {0, width - row.size(1)}, 255));
-  }
-  return at::cat(parts, 0);
+  return data::draw_panels(rows, {simulation.equation()});
 }
 
 void add_simulation(CLI::App& command, MakeSimulation make) {
@@ -209,6 +199,7 @@ void add_simulate(CLI::App& app) {
   CLI::App* simulate = app.add_subcommand("simulate", "Solve an equation for many random samples, into one data file");
   simulate->require_subcommand(1);
   add_simulate_navier_stokes(*simulate);
+  add_simulate_equations(*simulate);
 }
 
 }  // namespace monarch::apps

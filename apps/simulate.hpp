@@ -41,11 +41,10 @@ void add_simulation(CLI::App& command, MakeSimulation make);
 
 // One function for each file that has equations; called by add_simulate().
 void add_simulate_navier_stokes(CLI::App& simulate);
+void add_simulate_equations(CLI::App& simulate);
 
-/// The fields of one sample as one grey picture [y, x] of values 0 to 255: below each other a row for each variable; a
-/// variable [s, s, T] as up to eight moments, [s, s] as one; [s, T] with time to the right, [s] as a band. Each
-/// variable has its own window, minimum black and maximum white. values: [1, shape…] each, as Simulation::samples
-/// gives.
-at::Tensor sample_picture(const std::vector<solvers::SampleVariable>& variables, const std::vector<at::Tensor>& values);
+/// The fields of one sample, a row of panels [y, x, 3] for each variable: [s, s, T] as up to six moments, [s, s] as
+/// one, [s, T] with time to the right, [s] as a band. values: [1, shape…] each, as Simulation::samples gives.
+at::Tensor sample_picture(const solvers::Simulation& simulation, const std::vector<at::Tensor>& values);
 
 }  // namespace monarch::apps

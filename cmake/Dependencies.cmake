@@ -22,6 +22,7 @@ mark_as_advanced(MONARCH_FONT_FILE)
 if(MONARCH_GLOO)
   find_package(Gloo MODULE)                          # libgloo-dev; without it: one process on the CPU
 endif()
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)          # libeigen3-dev
 if(MONARCH_TESTS)
   find_package(Catch2 2.13 REQUIRED)                 # catch2
 endif()

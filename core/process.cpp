@@ -60,7 +60,7 @@ ChildResult run_child(const std::vector<std::string>& words, const fs::path& fol
   auto variables = merged_environment(environment);
   const auto argument_pointers = pointers(arguments);
   const auto variable_pointers = pointers(variables);
-  const fs::path log = folder / log_name;
+  const fs::path log = fs::absolute(folder / log_name);  // the child changes its folder before it opens it
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);

@@ -264,8 +264,8 @@ bool Trainer::restore(const fs::path& folder) {
   const auto generator =
       std::find_if(moments.begin(), moments.end(), [](const auto& m) { return m.first == "generator"; });
   check<DataError>(generator != moments.end(), [&] { return fmt::format("{}: no generator state", origin); });
-  at::Generator random = at::globalContext().defaultGenerator(at::kCPU);
-  random.set_state(generator->second);
+  at::Generator state = at::globalContext().defaultGenerator(at::kCPU);
+  state.set_state(generator->second);
   const auto& s = c.state;
   try {
     at_.epoch = s.at("epoch");

@@ -7,6 +7,7 @@
 #include <complex>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 namespace monarch::operators::kernels {
@@ -101,6 +102,9 @@ struct PlanStatistics {
   double planning_seconds = 0;
 };
 PlanStatistics plan_statistics();
+
+/// Held while FFTW plans are made or destroyed anywhere in the program: its planner is not thread-safe.
+std::mutex& planner_mutex();
 }  // namespace cpu
 
 }  // namespace monarch::operators::kernels

@@ -117,7 +117,9 @@ std::map<std::string, double> NavierStokesSimulation::parameters() const {
                                           {"interval", options_.interval},
                                           {"dt", options_.dt},
                                           {"cfl", options_.cfl}};
-  if (!options_.initial.defined()) result["initial_standard_deviation"] = standard_deviation(law_, 2, options_.grid);
+  result["initial_standard_deviation"] = options_.initial.defined()
+                                             ? options_.initial.to(at::kDouble).square().mean().sqrt().item<double>()
+                                             : standard_deviation(law_, 2, options_.grid);
   if (options_.forcing != "none") result["forcing_amplitude"] = options_.forcing_amplitude;
   return result;
 }

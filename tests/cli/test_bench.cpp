@@ -109,3 +109,23 @@ TEST_CASE("threads wait passively whatever the environment holds unless the user
   const auto run = run_command("env OMP_WAIT_POLICY=active" + command);
   REQUIRE(nlohmann::json::parse(run.output)["machine"]["OMP_WAIT_POLICY"] == "active");
 }
+
+TEST_CASE("the simulate benchmark times every case and says what it is missing") {
+  const TemporaryFolder folder;
+  const auto run = run_monarch(folder.path(), "bench simulate --quick --json-file report.json");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  const auto report = read_json(folder / "report.json");
+  REQUIRE(report["cases"].size() == 4);
+  const bool peer = report["missing"].empty();
+  REQUIRE(report["goals"].size() == (peer ? 5 : 0));
+  for (const auto& entry : report["cases"]) {
+    REQUIRE(entry["seconds"].get<double>() > 0);
+    REQUIRE(entry["euler_cn_seconds"].get<double>() > 0);
+    REQUIRE(entry.contains("ratio") == peer);
+    if (peer) REQUIRE(entry["difference"].get<double>() <= 1e-5);
+  }
+  REQUIRE(report["equal_error"]["steps"].size() >= 5);
+  REQUIRE(run_monarch(folder.path(), "bench simulate --sizes 63").exit_code == 2);
+  REQUIRE(run_monarch(folder.path(), "bench simulate --threads-list 0").exit_code == 2);
+}

@@ -1,13 +1,12 @@
 // Fuzz targets of the checkpoint readers.
 #include <ATen/ATen.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include <zip.h>
 
 #include <fstream>
 #include <sstream>
 
 #include "fuzz/checkpoint_seeds.hpp"
+#include "fuzz/memory_file.hpp"
 #include "fuzz/targets.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/data/pickle.hpp"
@@ -17,21 +16,6 @@
 
 namespace monarch::fuzz {
 namespace {
-
-/// A file in memory, under a path of /proc.
-class MemoryFile {
- public:
-  MemoryFile(const uint8_t* bytes, size_t count) : descriptor_(memfd_create("fuzz", MFD_CLOEXEC)) {
-    if (descriptor_ < 0 || write(descriptor_, bytes, count) != static_cast<ssize_t>(count)) std::abort();
-  }
-  ~MemoryFile() { close(descriptor_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
-
- private:
-  int descriptor_;
-};
 
 /// Every tensor must load with the shape and type that were promised, or say why it does not.
 void use(const data::Checkpoint& checkpoint) {

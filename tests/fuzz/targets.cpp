@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "fuzz/checkpoint_seeds.hpp"
+#include "fuzz/field_seeds.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/data/cfl.hpp"
 #include "monarch/data/formats.hpp"
@@ -165,6 +166,11 @@ const std::vector<Target>& targets() {
        [] { return std::vector<std::string>{"# Dimensions\n8 6 1 2 1 1 1 1 1 1 1 1 1 1 1 1\n# Creator\nBART\n"}; }},
       {"npy", npy, npy_seeds},
       {"hdf5_file", hdf5_file, hdf5_seeds, 1500},
+      {"mat5", mat5, mat5_seeds},
+      {"mat5_inner", mat5_inner, mat5_inner_seeds},
+      {"hdf5_fields", hdf5_fields, hdf5_fields_seeds, 1500},
+      {"torch_fields", torch_fields, torch_seeds},
+      {"npy_fields", npy_fields, npy_seeds},
       {"safetensors", safetensors, safetensors_seeds},
       {"pickle", pickle, pickle_seeds},
       {"torch_checkpoint", torch_checkpoint, torch_seeds},

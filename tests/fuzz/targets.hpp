@@ -25,6 +25,14 @@ void pickle(const uint8_t* bytes, size_t count);
 void torch_checkpoint(const uint8_t* bytes, size_t count);
 /// A PyTorch checkpoint whose archive is intact and whose pickle is these bytes.
 void torch_pickle(const uint8_t* bytes, size_t count);
+/// A MATLAB v5 file of PDE data, with every field.
+void mat5(const uint8_t* bytes, size_t count);
+/// A MATLAB v5 file with an intact compressed element around these bytes.
+void mat5_inner(const uint8_t* bytes, size_t count);
+/// HDF5 as PDE data: MATLAB v7.3, PDEBench, The Well, others.
+void hdf5_fields(const uint8_t* bytes, size_t count);
+void torch_fields(const uint8_t* bytes, size_t count);
+void npy_fields(const uint8_t* bytes, size_t count);
 
 struct Target {
   const char* name;

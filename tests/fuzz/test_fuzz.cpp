@@ -107,6 +107,21 @@ TEST_CASE("damaged NumPy files end in a message") {
 TEST_CASE("damaged HDF5 files end in a message") {
   run(find("hdf5_file"));
 }
+TEST_CASE("damaged MATLAB files end in a message") {
+  run(find("mat5"));
+}
+TEST_CASE("intact compressed elements around damaged MATLAB variables end in a message") {
+  run(find("mat5_inner"));
+}
+TEST_CASE("damaged HDF5 files of PDE data end in a message") {
+  run(find("hdf5_fields"));
+}
+TEST_CASE("damaged PyTorch files of PDE data end in a message") {
+  run(find("torch_fields"));
+}
+TEST_CASE("damaged NumPy files of PDE data end in a message") {
+  run(find("npy_fields"));
+}
 TEST_CASE("damaged safetensors files end in a message") {
   run(find("safetensors"));
 }

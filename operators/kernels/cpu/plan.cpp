@@ -253,6 +253,10 @@ PlanStatistics plan_statistics() {
   return planner().figures;
 }
 
+std::mutex& planner_mutex() {
+  return planner().library;
+}
+
 template class Plan<float>;
 template class Plan<double>;
 template std::shared_ptr<const Plan<float>> get_plan<float>(const PlanShape&, Effort);
