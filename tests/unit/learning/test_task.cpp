@@ -271,8 +271,8 @@ TEST_CASE("a rollout cannot predict another number of channels than it is given"
   source->add("a", at::randn({4, 5, 2, 8}), true).add("u", at::randn({4, 5, 1, 8}), true);
   TaskOptions options = rollout(2, 2);
   DataOptions data;
-  data.input = "a";
-  data.target = "u";
+  data.input = std::string("a");
+  data.target = std::string("u");
   REQUIRE_THROWS_WITH(FieldTask(options, data, dataset(source, options, data, 2, 1, 1), fno),
                       Contains("2 channels are given, 1 predicted"));
 }
