@@ -95,7 +95,7 @@ std::string data_text(const solvers::PdeDataset& data) {
 void evaluate_only(solvers::FieldTask& task, const Config& config, const fs::path& folder) {
   training::TrainingCheckpoint checkpoint;
   for (const auto& [name, tensor] : task.constants()) checkpoint.constants.emplace_back(name, tensor);
-  for (const auto& buffer : task.module().named_buffers()) checkpoint.model.emplace_back(buffer.key(), buffer.value());
+  checkpoint.model = training::module_tensors(task.module());
   checkpoint.state = {{"config", config.toml()}, {"epoch", 0}, {"step", 0}};
   training::save_training_checkpoint(folder / "best", checkpoint);
   task.write_results(folder / "results");

@@ -68,7 +68,8 @@ std::vector<nlohmann::json> log_of(const fs::path& run) {
 TEST_CASE("monarch train simulates, learns, writes results, and predict repeats its test error") {
   const TemporaryFolder folder;
   write_text(folder / "run.toml", config(std::string("simulate = \"") + kSimulate + "\""));
-  const auto result = train(folder, "-o out --json --set training.epochs=20 --set training.optimiser.learning_rate=1e-2");
+  const auto result =
+      train(folder, "-o out --json --set training.epochs=20 --set training.optimiser.learning_rate=1e-2");
   INFO(result.errors);
   REQUIRE(result.exit_code == 0);
   const auto json = nlohmann::json::parse(result.output);
