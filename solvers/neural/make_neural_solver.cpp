@@ -2,6 +2,8 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/solvers/neural/convolutional.hpp"
+#include "monarch/solvers/neural/ffno.hpp"
 #include "monarch/solvers/neural/fno.hpp"
 #include "monarch/solvers/neural/neural_solver.hpp"
 
@@ -14,6 +16,12 @@ const std::vector<std::pair<std::string, Maker>>& makers() {
   static const std::vector<std::pair<std::string, Maker>> all{
       {"fno", [](const Config& c, const FieldShape& s) { return make_fno(c, s, TransformKind::fourier); }},
       {"monarch-no", [](const Config& c, const FieldShape& s) { return make_fno(c, s, TransformKind::monarch); }},
+      {"f-fno", make_ffno},
+      {"u-net", make_unet},
+      {"tf-net", make_tfnet},
+      {"resnet", make_resnet},
+      {"persistence", make_persistence},
+      {"mean", make_mean},
   };
   return all;
 }
