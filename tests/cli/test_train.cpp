@@ -132,6 +132,29 @@ TEST_CASE("a rollout may go beyond the data in prediction, where the truth that 
   REQUIRE_FALSE(fs::exists(folder / "other"));
 }
 
+TEST_CASE("a model without parameters is evaluated, and predicts") {
+  const TemporaryFolder folder;
+  make_run(folder);
+  const std::string text = read_bytes(folder / "run.toml");
+  const size_t begin = text.find("[model]"), end = text.find("[training]");
+  write_text(folder / "run.toml", text.substr(0, begin) + "[model]\nname = \"persistence\"\n" + text.substr(end));
+  const auto result = train(folder, "-o out --json --set data.validation=0");
+  INFO(result.errors);
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.output);
+  REQUIRE(json["epochs"] == 0);
+  REQUIRE(json["parameters"] == 0);
+  // Without validation data the baselines are those of the test: the model is one of them.
+  REQUIRE(json["test"]["l2_full"] == json["baselines"]["persistence"]["l2_full"]);
+  REQUIRE(json["test"]["l2_full"] != json["baselines"]["mean"]["l2_full"]);
+  REQUIRE(fs::file_size(folder / "out/results/panel.png") > 1000);
+  const auto predicted = run_monarch(folder.path(), "predict out flow.mat -o p.npy --samples -3: --json");
+  INFO(predicted.errors);
+  REQUIRE(predicted.exit_code == 0);
+  const double again = nlohmann::json::parse(predicted.output)["error"]["l2_full"];
+  REQUIRE(std::abs(again - json["test"]["l2_full"].get<double>()) <= 1e-6 * again);
+}
+
 TEST_CASE("a training that was killed goes on to the same weights") {
   const TemporaryFolder folder;
   make_run(folder);
