@@ -45,7 +45,8 @@ std::vector<int64_t> parse_samples(const std::string& text, int64_t size) {
         value = std::stoll(word, &used);
       } catch (const std::exception&) {
       }
-      check<ConfigError>(used == word.size(), [&] { return fmt::format("--samples: '{}' is no range such as 0:20", text); });
+      check<ConfigError>(used == word.size(),
+                         [&] { return fmt::format("--samples: '{}' is no range such as 0:20", text); });
       return value < 0 ? value + size : value;
     };
     check<ConfigError>(colon != std::string::npos,
@@ -71,7 +72,9 @@ std::vector<int64_t> strides_to(const std::vector<int64_t>& points, const std::v
   for (size_t a = 0; a < points.size(); ++a) {
     check<ConfigError>(
         wanted[a] >= 1 && points[a] % wanted[a] == 0,
-        [&] { return fmt::format("--grid {}: the {} points of {} cannot be thinned to it", wanted[a], points[a], file); },
+        [&] {
+          return fmt::format("--grid {}: the {} points of {} cannot be thinned to it", wanted[a], points[a], file);
+        },
         "ask for a divisor");
     strides.push_back(points[a] / wanted[a]);
   }
@@ -131,7 +134,8 @@ void save(const Arguments& a, const at::Tensor& prediction, const std::vector<do
   const at::Tensor t = at::tensor(times, at::kDouble);
   const bool mat = layout.format != data::FieldFormat::pdebench;
   layout.constants[mat ? "t" : "t-coordinate"] = mat ? t.unsqueeze(0) : t;
-  layout.variables = {{mat ? name : "tensor", {values.sizes().begin() + 1, values.sizes().end()}, values.scalar_type()}};
+  layout.variables = {
+      {mat ? name : "tensor", {values.sizes().begin() + 1, values.sizes().end()}, values.scalar_type()}};
   layout.identity = "prediction of " + a.checkpoint + " from " + a.input;
   data::FieldWriter writer(path, layout, true);
   writer.append({values});
@@ -140,9 +144,8 @@ void save(const Arguments& a, const at::Tensor& prediction, const std::vector<do
 
 void run(const Arguments& a) {
   const std::string extension = fs::path(a.output).extension();
-  check<ConfigError>(
-      extension == ".npy" || extension == ".mat" || extension == ".h5" || extension == ".hdf5",
-      [&] { return fmt::format("output '{}': .npy, .mat, .h5 or .hdf5 expected", a.output); });
+  check<ConfigError>(extension == ".npy" || extension == ".mat" || extension == ".h5" || extension == ".hdf5",
+                     [&] { return fmt::format("output '{}': .npy, .mat, .h5 or .hdf5 expected", a.output); });
   const auto checkpoint = training::load_training_checkpoint(a.checkpoint);
   const auto model = solvers::FieldModel::restore(checkpoint, a.checkpoint);
   const Config config = Config::parse(checkpoint.state["config"].get<std::string>(), a.checkpoint + ": config");
@@ -151,9 +154,8 @@ void run(const Arguments& a) {
   const bool rollout = task.kind == solvers::TaskKind::rollout;
   const int64_t trained = model.format().target_frames;
   const int64_t steps = a.steps.value_or(trained);
-  check<ConfigError>(
-      rollout || steps == trained,
-      [&] { return fmt::format("--steps {}: this model predicts {} frames at once", steps, trained); });
+  check<ConfigError>(rollout || steps == trained,
+                     [&] { return fmt::format("--steps {}: this model predicts {} frames at once", steps, trained); });
   if (rollout) task.horizon = steps;
   const solvers::FieldRows rows(source, task, reading(a, model, config, *source), false);
   const auto ids = parse_samples(a.samples, rows.size());
@@ -188,9 +190,8 @@ void run(const Arguments& a) {
     progress.advance(static_cast<int64_t>(count));
   }
   const at::Tensor prediction = at::cat(predictions);
-  check<BackendError>(
-      prediction.isfinite().all().item<bool>(), "the prediction is not finite: the rollout diverged",
-      "ask for fewer --steps, or train with a longer horizon");
+  check<BackendError>(prediction.isfinite().all().item<bool>(), "the prediction is not finite: the rollout diverged",
+                      "ask for fewer --steps, or train with a longer horizon");
   save(a, prediction, times, model.format().target);
   if (a.picture) {
     const fs::path stem = fs::path(a.output).replace_extension();
@@ -234,7 +235,8 @@ void add_predict(CLI::App& app) {
   command->add_option("-o,--output", a->output, "Predictions: .npy, .mat, .h5")->required();
   command->add_option("--steps", a->steps, "Steps of the rollout (default: as trained)")->check(CLI::Range(1, 1000000));
   command->add_option("--samples", a->samples, "Only these, such as 0:20 or -200:");
-  command->add_option("--grid", a->grid, "Points per axis to thin the file's grid to (default: as trained)")->delimiter(',');
+  command->add_option("--grid", a->grid, "Points per axis to thin the file's grid to (default: as trained)")
+      ->delimiter(',');
   command->add_flag("--picture", a->picture, "Also OUTPUT's name as .png and .gif, of the first sample");
   command->add_flag("--json", a->json, "The summary as JSON on stdout");
   command->callback([a] { run(*a); });

@@ -60,7 +60,8 @@ at::Device device_of(const Config& config, const training::Communicator* group =
   check<ConfigError>(name == "auto" || name == "cpu" || name == "cuda", [&] {
     return fmt::format("{}: 'training.device' is \"{}\", expected auto, cpu or cuda", config.name(), name);
   });
-  check<ConfigError>(name != "cuda" || at::hasCUDA(), config.name() + ": 'training.device' is \"cuda\", but there is none",
+  check<ConfigError>(name != "cuda" || at::hasCUDA(),
+                     config.name() + ": 'training.device' is \"cuda\", but there is none",
                      "set it to \"cpu\" or \"auto\"");
   if (name == "cpu" || !at::hasCUDA()) return at::kCPU;
   const char* local = std::getenv("LOCAL_RANK");
@@ -70,7 +71,8 @@ at::Device device_of(const Config& config, const training::Communicator* group =
 
 nlohmann::ordered_json metrics_json(const training::Metrics& metrics) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  for (const auto& [name, value] : metrics) json[name] = std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
+  for (const auto& [name, value] : metrics)
+    json[name] = std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
   return json;
 }
 
@@ -84,16 +86,16 @@ std::string data_text(const solvers::PdeDataset& data) {
   const auto& rows = data.training.rows();
   std::string grid;
   for (const int64_t n : rows.grid()) grid += (grid.empty() ? "" : " × ") + std::to_string(n);
-  return fmt::format("{} training, {} validation, {} test samples of {} → {}, {} frames → {} on {}", data.training.size(),
-                     data.validation.size(), data.test.size(), rows.names().input, rows.names().target,
-                     rows.input_frames(), rows.target_frames(), grid);
+  return fmt::format("{} training, {} validation, {} test samples of {} → {}, {} frames → {} on {}",
+                     data.training.size(), data.validation.size(), data.test.size(), rows.names().input,
+                     rows.names().target, rows.input_frames(), rows.target_frames(), grid);
 }
 
 /// A model without parameters has nothing to learn: its checkpoint and results are made as they are.
 void evaluate_only(solvers::FieldTask& task, const Config& config, const fs::path& folder) {
   training::TrainingCheckpoint checkpoint;
   for (const auto& [name, tensor] : task.constants()) checkpoint.constants.emplace_back(name, tensor);
-  for (const auto& buffer : task.module().named_buffers()) checkpoint.model.emplace_back(buffer.key(), buffer.value());
+  checkpoint.model = training::module_tensors(task.module());
   checkpoint.state = {{"config", config.toml()}, {"epoch", 0}, {"step", 0}};
   training::save_training_checkpoint(folder / "best", checkpoint);
   task.write_results(folder / "results");
@@ -182,8 +184,8 @@ void run(const Arguments& a) {
   }
   print_table({{"model", task.model().network().describe()},
                {"parameters", fmt::format("{} ({} where a complex number counts once)", parameters, once)},
-               {"test", fmt::format("relative L2 {:.4f} of the whole prediction, {:.4f} per step", metric(test, "l2_full"),
-                                    metric(test, "l2_step"))},
+               {"test", fmt::format("relative L2 {:.4f} of the whole prediction, {:.4f} per step",
+                                    metric(test, "l2_full"), metric(test, "l2_step"))},
                {"training", fmt::format("{} epochs in {}, best after {}", result.epochs, duration_text(result.seconds),
                                         result.best_epoch)},
                {"results", (folder / "results").string()}});
@@ -200,7 +202,8 @@ void add_train(CLI::App& app) {
   command->add_option("--set", a->set, "key=value over the config, such as training.epochs=20; repeatable")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--seed", a->seed, "training.seed: weights, order of samples, noise")->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", a->seed, "training.seed: weights, order of samples, noise")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", a->json, "The result as JSON on stdout");
   command->callback([a] { run(*a); });
 }

@@ -296,7 +296,8 @@ PdeDataset PdeDataset::open(const DataOptions& o, const TaskOptions& task, at::S
   const auto source = data::open_fields(file, {o.axes});
   auto rows = std::make_shared<const FieldRows>(source, task, o);
   std::shared_ptr<const FieldRows> test_rows = rows;
-  if (!o.test_file.empty()) test_rows = std::make_shared<const FieldRows>(data::open_fields(o.test_file, {o.axes}), task, o);
+  if (!o.test_file.empty())
+    test_rows = std::make_shared<const FieldRows>(data::open_fields(o.test_file, {o.axes}), task, o);
   check<DataError>(
       test_rows->grid() == rows->grid() && test_rows->input_channels() == rows->input_channels() &&
           test_rows->target_channels() == rows->target_channels(),

@@ -25,9 +25,9 @@ struct FieldNames {
   std::string input, target;
 };
 
-/// The fields that options name; what they leave open is chosen from the file: for one field over time, "u", or the only
-/// field with times; for two, one of the pairs x and y, a and u, coeff and sol, nu and tensor, permeability and darcy.
-/// Throws DataError (no such field, naming the closest one; nothing fits, naming what there is).
+/// The fields that options name; what they leave open is chosen from the file: for one field over time, "u", or the
+/// only field with times; for two, one of the pairs x and y, a and u, coeff and sol, nu and tensor, permeability and
+/// darcy. Throws DataError (no such field, naming the closest one; nothing fits, naming what there is).
 FieldNames resolve_fields(const data::FieldSource& source, const TaskOptions& task, const std::string& input,
                           const std::string& target);
 

@@ -117,7 +117,8 @@ FieldScores FieldEvaluation::result() const {
 
 nlohmann::ordered_json FieldScores::json() const {
   nlohmann::ordered_json json;
-  for (const auto& [name, value] : metrics) json[name] = std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
+  for (const auto& [name, value] : metrics)
+    json[name] = std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
   json["l2_full_interval"] = finite_json({l2_full.low, l2_full.high});
   json["samples"] = l2_per_sample.size();
   json["times"] = finite_json(times);

@@ -21,12 +21,13 @@ at::Tensor sample_losses(const training::Loss& loss, const TaskOptions& task, co
 
 /// The results of an evaluation.
 struct FieldScores {
-  training::Metrics metrics;            ///< l2_full, l2_step, loss, and where they apply correlation_time …
-  Interval l2_full;                     ///< with the bootstrap interval over samples
-  std::vector<double> times;            ///< of the frames
-  std::vector<double> l2_per_time;      ///< mean over samples
+  training::Metrics metrics;        ///< l2_full, l2_step, loss, and where they apply correlation_time …
+  Interval l2_full;                 ///< with the bootstrap interval over samples
+  std::vector<double> times;        ///< of the frames
+  std::vector<double> l2_per_time;  ///< mean over samples
   std::vector<double> correlation_per_time;
-  std::vector<double> truth_spectrum, spectrum;  ///< per shell, averaged over samples and times; empty where not 1 or 2-D
+  std::vector<double> truth_spectrum,
+      spectrum;  ///< per shell, averaged over samples and times; empty where not 1 or 2-D
   std::vector<double> truth_enstrophy, enstrophy;  ///< ½⟨w²⟩ per time, averaged over samples; empty but for vorticity
   std::vector<double> l2_per_sample;
 
@@ -34,8 +35,8 @@ struct FieldScores {
 };
 
 /// l2_full: ‖û − u‖/‖u‖ of the whole trajectory (all times, channels and points), mean over samples; l2_step: the same
-/// of each frame, mean over frames and samples; correlation_time: until the correlation falls below 0.95, in the time of
-/// the file, mean over samples (rollouts only); spectrum_error: root mean square over shells 1 … n/2 of log10 of the
+/// of each frame, mean over frames and samples; correlation_time: until the correlation falls below 0.95, in the time
+/// of the file, mean over samples (rollouts only); spectrum_error: root mean square over shells 1 … n/2 of log10 of the
 /// ratio of the spectra (shells that hold 1e-12 of the truth or less are left out); enstrophy_error: mean over times of
 /// |Z_û − Z_u|/Z_u of the averaged enstrophies.
 class FieldEvaluation {

@@ -70,13 +70,11 @@ at::Tensor FieldModel::step(const at::Tensor& window) const {
 
 at::Tensor FieldModel::predict(const at::Tensor& input, int64_t steps) const {
   const auto axes = static_cast<int64_t>(format_.grid.size());
-  check<ShapeError>(input.dim() == 3 + axes && input.size(1) == format_.input_frames &&
-                        input.size(2) == format_.input_channels,
-                    [&] {
-                      return fmt::format(
-                          "the model takes [sample, {} frames, {} channels, {} axes of grid], the input is {}",
-                          format_.input_frames, format_.input_channels, axes, text_of(input.sizes()));
-                    });
+  check<ShapeError>(
+      input.dim() == 3 + axes && input.size(1) == format_.input_frames && input.size(2) == format_.input_channels, [&] {
+        return fmt::format("the model takes [sample, {} frames, {} channels, {} axes of grid], the input is {}",
+                           format_.input_frames, format_.input_channels, axes, text_of(input.sizes()));
+      });
   input_.check_grid(input, "input");
   target_.check_grid(input.slice(1, 0, 1).slice(2, 0, 1), "target");
   input_here_ = input_.like(input);

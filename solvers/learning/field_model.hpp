@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "monarch/solvers/learning/normaliser.hpp"
 #include "monarch/solvers/learning/options.hpp"

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -66,8 +67,8 @@ class FieldTask final : public training::Task {
   at::Device device_;
   std::optional<FieldModel> model_;
   training::Loss loss_;
-  at::Tensor mean_;         // [1, time, channel, grid…] of the training targets
-  double field_std_ = 0;    // of the training targets, for noise
+  at::Tensor mean_;       // [1, time, channel, grid…] of the training targets
+  double field_std_ = 0;  // of the training targets, for noise
   std::optional<FieldScores> test_;
   std::vector<std::pair<std::string, FieldScores>> extra_;
   training::Metrics test_metrics_;

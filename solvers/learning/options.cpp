@@ -49,20 +49,18 @@ std::vector<int64_t> strides(const Config& config, const std::string& key) {
 
 TaskOptions TaskOptions::from_config(const Config& config) {
   TaskOptions o;
-  o.kind = choice<TaskKind>(
-      config, "task.kind", "rollout",
-      {{"rollout", TaskKind::rollout}, {"map", TaskKind::map}, {"space-time", TaskKind::space_time}});
+  o.kind =
+      choice<TaskKind>(config, "task.kind", "rollout",
+                       {{"rollout", TaskKind::rollout}, {"map", TaskKind::map}, {"space-time", TaskKind::space_time}});
   const bool rollout = o.kind == TaskKind::rollout;
   o.input_frames = at_least(config, "task.input_frames", rollout ? 10 : 1, 1);
   o.horizon = at_least(config, "task.horizon", rollout ? 10 : 1, 1);
   if (rollout) {
-    o.mode = choice<RolloutMode>(config, "task.mode", "bptt",
-                                 {{"bptt", RolloutMode::bptt},
-                                  {"pushforward", RolloutMode::pushforward},
-                                  {"one-step", RolloutMode::one_step}});
-    o.recompute =
-        choice<Recompute>(config, "task.recompute", "auto",
-                          {{"auto", Recompute::automatic}, {"on", Recompute::on}, {"off", Recompute::off}});
+    o.mode = choice<RolloutMode>(
+        config, "task.mode", "bptt",
+        {{"bptt", RolloutMode::bptt}, {"pushforward", RolloutMode::pushforward}, {"one-step", RolloutMode::one_step}});
+    o.recompute = choice<Recompute>(config, "task.recompute", "auto",
+                                    {{"auto", Recompute::automatic}, {"on", Recompute::on}, {"off", Recompute::off}});
     o.curriculum_epochs = at_least(config, "task.curriculum_epochs", 0, 0);
     o.curriculum_start = at_least(config, "task.curriculum_start", 1, 1);
     check<ConfigError>(o.curriculum_start <= o.horizon, [&] {
@@ -80,8 +78,8 @@ TaskOptions TaskOptions::from_config(const Config& config) {
   if (o.kind == TaskKind::space_time)
     o.time_last = choice<bool>(config, "task.time_axis", "first", {{"first", false}, {"last", true}});
   o.loss = config.text("task.loss", o.loss);
-  o.quantity = choice<std::string>(config, "task.quantity", o.quantity,
-                                   {{"scalar", "scalar"}, {"vorticity", "vorticity"}});
+  o.quantity =
+      choice<std::string>(config, "task.quantity", o.quantity, {{"scalar", "scalar"}, {"vorticity", "vorticity"}});
   o.selection = choice<std::string>(config, "task.selection", o.selection,
                                     {{"l2_full", "l2_full"}, {"l2_step", "l2_step"}, {"loss", "loss"}});
   o.evaluation_batch = at_least(config, "task.evaluation_batch", o.evaluation_batch, 1);
@@ -117,17 +115,15 @@ DataOptions DataOptions::from_config(const Config& config) {
   o.train = at_least(config, "data.train", 0, 0);
   o.validation = at_least(config, "data.validation", -1, -1);
   o.test = at_least(config, "data.test", -1, -1);
-  o.split = choice<Split>(config, "data.split", "published",
-                          {{"published", Split::published}, {"random", Split::random}});
+  o.split =
+      choice<Split>(config, "data.split", "published", {{"published", Split::published}, {"random", Split::random}});
   o.split_seed = static_cast<uint64_t>(at_least(config, "data.split_seed", 0, 0));
-  const std::vector<std::pair<std::string, NormaliserKind>> kinds = {{"none", NormaliserKind::none},
-                                                                     {"channel", NormaliserKind::channel},
-                                                                     {"pointwise", NormaliserKind::pointwise}};
+  const std::vector<std::pair<std::string, NormaliserKind>> kinds = {
+      {"none", NormaliserKind::none}, {"channel", NormaliserKind::channel}, {"pointwise", NormaliserKind::pointwise}};
   o.input_normaliser = choice(config, "data.normalise_input", "none", kinds);
   o.target_normaliser = choice(config, "data.normalise_target", "none", kinds);
-  o.storage =
-      choice<Storage>(config, "data.storage", "auto",
-                      {{"auto", Storage::automatic}, {"memory", Storage::memory}, {"file", Storage::file}});
+  o.storage = choice<Storage>(config, "data.storage", "auto",
+                              {{"auto", Storage::automatic}, {"memory", Storage::memory}, {"file", Storage::file}});
   for (const Config& table : config.tables("data.extra_test")) {
     ExtraTest extra;
     extra.name = table.text("name");

@@ -30,13 +30,13 @@ struct TaskOptions {
   int64_t horizon = 10;       ///< frames to predict; map: how far ahead where one field is both input and target
   RolloutMode mode = RolloutMode::bptt;
   Recompute recompute = Recompute::automatic;
-  double noise = 0;               ///< one_step: standard deviation of noise on the input, in those of the field
-  int64_t pushforward_steps = 1;  ///< at most so many steps without gradient
-  int64_t curriculum_start = 1;   ///< the horizon grows from this …
-  int64_t curriculum_epochs = 0;  ///< … to `horizon` in so many epochs; 0: at once
-  bool mean_over_steps = false;   ///< the loss of a sample is the mean over its steps instead of the published sum
-  std::string loss = "l2";        ///< a name of training::make_loss
-  bool time_last = false;         ///< space_time: the axes are grid…, time instead of time, grid…
+  double noise = 0;                 ///< one_step: standard deviation of noise on the input, in those of the field
+  int64_t pushforward_steps = 1;    ///< at most so many steps without gradient
+  int64_t curriculum_start = 1;     ///< the horizon grows from this …
+  int64_t curriculum_epochs = 0;    ///< … to `horizon` in so many epochs; 0: at once
+  bool mean_over_steps = false;     ///< the loss of a sample is the mean over its steps instead of the published sum
+  std::string loss = "l2";          ///< a name of training::make_loss
+  bool time_last = false;           ///< space_time: the axes are grid…, time instead of time, grid…
   std::string quantity = "scalar";  ///< "vorticity": spectrum of the kinetic energy, enstrophy
   std::string selection = "l2_full";
   int64_t evaluation_batch = 32;
@@ -64,9 +64,9 @@ struct ExtraTest {
 };
 
 struct DataOptions {
-  std::string file, test_file;  ///< the training file, and one for the test data; empty: the same
-  std::string simulate;         ///< words behind `monarch simulate` that make the file; empty: it is there
-  std::string input, target;    ///< fields; empty: chosen by resolve_fields
+  std::string file, test_file;              ///< the training file, and one for the test data; empty: the same
+  std::string simulate;                     ///< words behind `monarch simulate` that make the file; empty: it is there
+  std::string input, target;                ///< fields; empty: chosen by resolve_fields
   std::map<std::string, std::string> axes;  ///< meaning of stored axes, as data::FieldOptions
   std::vector<int64_t> grid_stride;
   int64_t first_time = 0, time_stride = 1;

@@ -105,6 +105,14 @@ void write_pictures(const at::Tensor& truth, const at::Tensor& prediction, const
   const int64_t wanted = std::min(kPanelTimes, count);
   for (int64_t i = 0; i < wanted; ++i)
     shown.push_back(rows[static_cast<size_t>(wanted == 1 ? 0 : i * (count - 1) / (wanted - 1))]);
+  if (!u.defined()) {  // side by side
+    data::PanelRow row;
+    for (auto& one : shown) {
+      one.panels.front().label = one.title;
+      row.panels.push_back(std::move(one.panels.front()));
+    }
+    shown = {std::move(row)};
+  }
   data::PictureOptions options;
   options.title = title;
   data::save_colour_png(picture, data::draw_panels(shown, options));

@@ -25,9 +25,9 @@ struct ResultContent {
 /// what write_pictures writes, as panel.png and rollout.gif.
 void write_results(const ResultContent& content, const std::filesystem::path& folder);
 
-/// Truth | prediction | error of the first sample and first channel: `stem`.png at up to five times (one line over
-/// time: curves as space–time picture) and, for more than one time in the plane, `stem`.gif or `animation`. Fields with three
-/// axes are cut in the middle of the last. truth may be undefined: the prediction alone.
+/// Truth | prediction | error of the first sample and first channel at up to five times, into `picture` (PNG); a line
+/// over time is one space–time picture, of three axes the middle of the last is shown. For several times in the plane
+/// also `animation` (GIF). truth may be undefined: the prediction alone.
 void write_pictures(const at::Tensor& truth, const at::Tensor& prediction, const std::vector<double>& times,
                     const std::string& title, const std::filesystem::path& picture,
                     const std::filesystem::path& animation);

@@ -28,7 +28,8 @@ std::vector<at::Tensor> frames_of(const at::Tensor& input) {
 struct ModuleState {
   std::vector<std::pair<at::Tensor, at::Tensor>> statistics;  ///< buffer, copy
 
-  /// Running statistics of normalisation layers (and whatever else is small: constants may be large, and do not change).
+  /// Running statistics of normalisation layers (and whatever else is small: constants may be large, and do not
+  /// change).
   static ModuleState of(torch::nn::Module& module) {
     ModuleState state;
     for (const auto& item : module.named_buffers()) {

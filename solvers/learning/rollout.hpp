@@ -11,8 +11,8 @@
 
 namespace monarch::solvers {
 
-/// One step: window [batch, frames · channels, grid…] (oldest frame first, the channels of a frame together) -> the next
-/// frame [batch, channels, grid…]. Differentiable.
+/// One step: window [batch, frames · channels, grid…] (oldest frame first, the channels of a frame together) -> the
+/// next frame [batch, channels, grid…]. Differentiable.
 using StepFunction = std::function<at::Tensor(const at::Tensor& window)>;
 
 /// û_{t+1} = step(û_{t−F+1}, …, û_t), `steps` times from input [batch, F, channel, grid…] -> [batch, steps, channel,

@@ -68,7 +68,8 @@ std::vector<nlohmann::json> log_of(const fs::path& run) {
 TEST_CASE("monarch train simulates, learns, writes results, and predict repeats its test error") {
   const TemporaryFolder folder;
   write_text(folder / "run.toml", config(std::string("simulate = \"") + kSimulate + "\""));
-  const auto result = train(folder, "-o out --json --set training.epochs=20 --set training.optimiser.learning_rate=1e-2");
+  const auto result =
+      train(folder, "-o out --json --set training.epochs=20 --set training.optimiser.learning_rate=1e-2");
   INFO(result.errors);
   REQUIRE(result.exit_code == 0);
   const auto json = nlohmann::json::parse(result.output);
@@ -77,9 +78,9 @@ TEST_CASE("monarch train simulates, learns, writes results, and predict repeats 
   REQUIRE(json["parameters"].get<int64_t>() > json["parameters_complex_once"].get<int64_t>());
   REQUIRE(json["baselines"].contains("persistence"));
   REQUIRE_THAT(result.errors, Contains("persistence") && Contains("mean"));
-  for (const auto* name : {"config.toml", "log.jsonl", "best/model.safetensors", "results/metrics.json",
-                           "results/error_time.svg", "results/spectrum.svg", "results/panel.png",
-                           "results/rollout.gif", "results/curves.svg"}) {
+  for (const auto* name :
+       {"config.toml", "log.jsonl", "best/model.safetensors", "results/metrics.json", "results/error_time.svg",
+        "results/spectrum.svg", "results/panel.png", "results/rollout.gif", "results/curves.svg"}) {
     INFO(name);
     REQUIRE(fs::file_size(folder / "out" / name) > 0);
   }
@@ -131,10 +132,34 @@ TEST_CASE("a rollout may go beyond the data in prediction, where the truth that 
   REQUIRE_FALSE(fs::exists(folder / "other"));
 }
 
+TEST_CASE("a model without parameters is evaluated, and predicts") {
+  const TemporaryFolder folder;
+  make_run(folder);
+  const std::string text = read_bytes(folder / "run.toml");
+  const size_t begin = text.find("[model]"), end = text.find("[training]");
+  write_text(folder / "run.toml", text.substr(0, begin) + "[model]\nname = \"persistence\"\n" + text.substr(end));
+  const auto result = train(folder, "-o out --json --set data.validation=0");
+  INFO(result.errors);
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.output);
+  REQUIRE(json["epochs"] == 0);
+  REQUIRE(json["parameters"] == 0);
+  // Without validation data the baselines are those of the test: the model is one of them.
+  REQUIRE(json["test"]["l2_full"] == json["baselines"]["persistence"]["l2_full"]);
+  REQUIRE(json["test"]["l2_full"] != json["baselines"]["mean"]["l2_full"]);
+  REQUIRE(fs::file_size(folder / "out/results/panel.png") > 1000);
+  const auto predicted = run_monarch(folder.path(), "predict out flow.mat -o p.npy --samples -3: --json");
+  INFO(predicted.errors);
+  REQUIRE(predicted.exit_code == 0);
+  const double again = nlohmann::json::parse(predicted.output)["error"]["l2_full"];
+  REQUIRE(std::abs(again - json["test"]["l2_full"].get<double>()) <= 1e-6 * again);
+}
+
 TEST_CASE("a training that was killed goes on to the same weights") {
   const TemporaryFolder folder;
   make_run(folder);
-  const std::string options = "--set training.checkpoint_minutes=0 --set training.epochs=12 --set training.ema_decay=0.9";
+  const std::string options =
+      "--set training.checkpoint_minutes=0 --set training.epochs=12 --set training.ema_decay=0.9";
   REQUIRE(train(folder, "-o whole " + options).exit_code == 0);
   const std::string expected = read_bytes(folder / "whole/best/model.safetensors");
   // Killed without warning after a few checkpoints, more than once.
@@ -217,7 +242,7 @@ TEST_CASE("predict tells what does not fit") {
   at::Tensor broken = at::randn({3, 5, 16, 16});
   broken[1][1][2][2] = std::nan("");
   data::save_npy(folder / "broken.npy", broken);
-  refused("out broken.npy", 3, "");
+  refused("out broken.npy", 3, "sample 1");
   // Weights of another model beside this config.
   auto checkpoint = training::load_training_checkpoint(folder / "out/best");
   checkpoint.model.pop_back();

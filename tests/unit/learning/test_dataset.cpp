@@ -12,8 +12,8 @@
 
 using namespace monarch;
 using namespace monarch::solvers;
-using monarch::test::MemorySource;
 using Catch::Matchers::Contains;
+using monarch::test::MemorySource;
 
 namespace {
 
@@ -200,7 +200,8 @@ TEST_CASE("options are read strictly and wrong words are answered with the neare
   REQUIRE_THROWS_WITH(data(""), Contains("neither"));
   REQUIRE_THROWS_WITH(data("[data]\nfile='a'\nsimulate='b'"), Contains("both"));
   REQUIRE_THROWS_WITH(data("[data]\nfile='a'\ngrid_stride=[1.5]"), Contains("1.5"));
-  REQUIRE_THROWS_WITH(data("[data]\nfile='a'\n[[data.extra_test]]\nname='b'\nfil='c'"), Contains("did you mean 'file'"));
+  REQUIRE_THROWS_WITH(data("[data]\nfile='a'\n[[data.extra_test]]\nname='b'\nfil='c'"),
+                      Contains("did you mean 'file'"));
   const auto extra = data("[data]\nfile='a'\n[[data.extra_test]]\nname='b'\ngrid_stride=[2]").extra_tests;
   REQUIRE(extra.size() == 1);
   REQUIRE(extra[0].grid_stride == std::vector<int64_t>{2});

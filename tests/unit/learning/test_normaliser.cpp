@@ -21,9 +21,10 @@ at::Tensor fields() {
 TEST_CASE("statistics gathered in batches are those of all samples at once") {
   const at::Tensor x = fields();
   const std::vector<int64_t> all{0, 1, 3, 4}, samples{0}, over_time{0, 1};
-  for (const auto& [kind, time, axes] :
-       {std::tuple{NormaliserKind::channel, false, all}, {NormaliserKind::channel, true, all},
-        {NormaliserKind::pointwise, false, samples}, {NormaliserKind::pointwise, true, over_time}}) {
+  for (const auto& [kind, time, axes] : {std::tuple{NormaliserKind::channel, false, all},
+                                         {NormaliserKind::channel, true, all},
+                                         {NormaliserKind::pointwise, false, samples},
+                                         {NormaliserKind::pointwise, true, over_time}}) {
     NormaliserFit fit(kind, time);
     for (int64_t first = 0; first < 12; first += 5) fit.add(x.slice(0, first, std::min<int64_t>(12, first + 5)));
     const Normaliser n = fit.result();

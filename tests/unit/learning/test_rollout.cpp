@@ -18,7 +18,8 @@ namespace {
 /// A small nonlinear step with F frames of C channels, and what makes recomputation delicate.
 struct Step : torch::nn::Module {
   Step(int64_t frames, int64_t channels, int64_t width, double dropout)
-      : narrow(register_module("narrow", torch::nn::Conv2d(torch::nn::Conv2dOptions(frames * channels, width, 3).padding(1)))),
+      : narrow(register_module("narrow",
+                               torch::nn::Conv2d(torch::nn::Conv2dOptions(frames * channels, width, 3).padding(1)))),
         wide(register_module("wide", torch::nn::Conv2d(torch::nn::Conv2dOptions(width, channels, 3).padding(1)))),
         norm(register_module("norm", torch::nn::BatchNorm2d(width))),
         drop(register_module("drop", torch::nn::Dropout(dropout))) {}

@@ -13,8 +13,8 @@
 
 using namespace monarch;
 using namespace monarch::solvers;
-using monarch::test::MemorySource;
 using Catch::Matchers::Contains;
+using monarch::test::MemorySource;
 
 namespace {
 
@@ -45,8 +45,8 @@ PdeDataset dataset(const data::FieldSourcePtr& source, const TaskOptions& task, 
 NeuralSolverPtr fno(const FieldShape& shape) {
   at::manual_seed(4);
   const std::string modes = shape.grid.size() == 1 ? "[3]" : "[2, 3]";
-  return make_neural_solver(
-      Config::parse("[model]\nname='fno'\nwidth=8\nlayers=2\nprojection=16\nmodes=" + modes), shape);
+  return make_neural_solver(Config::parse("[model]\nname='fno'\nwidth=8\nlayers=2\nprojection=16\nmodes=" + modes),
+                            shape);
 }
 
 TaskOptions rollout(int64_t input, int64_t horizon) {
@@ -271,8 +271,8 @@ TEST_CASE("a rollout cannot predict another number of channels than it is given"
   source->add("a", at::randn({4, 5, 2, 8}), true).add("u", at::randn({4, 5, 1, 8}), true);
   TaskOptions options = rollout(2, 2);
   DataOptions data;
-  data.input = "a";
-  data.target = "u";
+  data.input = std::string("a");
+  data.target = std::string("u");
   REQUIRE_THROWS_WITH(FieldTask(options, data, dataset(source, options, data, 2, 1, 1), fno),
                       Contains("2 channels are given, 1 predicted"));
 }
