@@ -84,6 +84,10 @@ solvers::DataOptions reading(const Arguments& a, const solvers::FieldModel& mode
   solvers::DataOptions options = solvers::DataOptions::from_config(config);
   options.input = model.format().input;
   options.target = model.format().target;
+  if (source.fields().size() == 1) {  // a NumPy file, say: its only field is meant, whatever it is called
+    if (options.target == options.input) options.target = source.fields().front().name;
+    options.input = source.fields().front().name;
+  }
   const data::FieldInfo& field = source.field(options.input);
   check<DataError>(field.channels == model.format().input_channels, [&] {
     return fmt::format("{}: '{}' has {} channels, the model takes {}", a.input, field.name, field.channels,

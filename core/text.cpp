@@ -119,8 +119,8 @@ std::string html_escape(std::string_view text) {
       case '\0':
         out += "\xef\xbf\xbd";
         break;  // U+FFFD, as browsers read it
-      default:
-        out += c;
+      default:  // control characters are allowed neither in XML nor in HTML
+        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? ' ' : c;
     }
   }
   return out;

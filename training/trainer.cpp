@@ -266,8 +266,6 @@ bool Trainer::restore(const fs::path& folder) {
   check<DataError>(generator != moments.end(), [&] { return fmt::format("{}: no generator state", origin); });
   at::Generator state = at::globalContext().defaultGenerator(at::kCPU);
   state.set_state(generator->second);
-  at::Generator random = at::globalContext().defaultGenerator(at::kCPU);
-  random.set_state(generator->second);
   const auto& s = c.state;
   try {
     at_.epoch = s.at("epoch");

@@ -28,7 +28,7 @@ at::Tensor field(const fs::path& file, const std::string& name) {
 TEST_CASE("monarch simulate navier-stokes: every format holds the published variables, the same in each") {
   const TemporaryFolder folder;
   at::Tensor u;
-  for (const std::string name : {"v5.mat", "v73.mat", "pdebench.h5"}) {
+  for (const std::string name : {"v5.mat", "v73.mat"}) {
     const std::string format = name == "v73.mat" ? " --format mat73" : "";
     const auto run = run_monarch(folder.path(), small + "--samples 5 --seed 3 -o " + name + format + " --json");
     INFO(name << ": " << run.errors);

@@ -68,12 +68,12 @@ std::vector<nlohmann::json> log_of(const fs::path& run) {
 TEST_CASE("monarch train simulates, learns, writes results, and predict repeats its test error") {
   const TemporaryFolder folder;
   write_text(folder / "run.toml", config(std::string("simulate = \"") + kSimulate + "\""));
-  const auto result = train(folder, "-o out --json --set training.epochs=6");
+  const auto result = train(folder, "-o out --json --set training.epochs=20 --set training.optimiser.learning_rate=1e-2");
   INFO(result.errors);
   REQUIRE(result.exit_code == 0);
   const auto json = nlohmann::json::parse(result.output);
   REQUIRE(json == read_json(folder / "out/result.json"));
-  REQUIRE(json["epochs"] == 6);
+  REQUIRE(json["epochs"] == 20);
   REQUIRE(json["parameters"].get<int64_t>() > json["parameters_complex_once"].get<int64_t>());
   REQUIRE(json["baselines"].contains("persistence"));
   REQUIRE_THAT(result.errors, Contains("persistence") && Contains("mean"));
@@ -87,7 +87,7 @@ TEST_CASE("monarch train simulates, learns, writes results, and predict repeats 
   std::vector<double> losses;
   for (const auto& line : log_of(folder / "out"))
     if (line.contains("loss") && line["loss"].is_number()) losses.push_back(line["loss"]);
-  REQUIRE(losses.size() >= 6);
+  REQUIRE(losses.size() == 20);
   REQUIRE(losses.back() <= 0.7 * losses.front());
 
   // The last three samples are the test data.

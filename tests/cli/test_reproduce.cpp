@@ -1,0 +1,42 @@
+// monarch reproduce as a person meets it.
+#include <filesystem>
+
+#include "catch2/catch.hpp"
+#include "scans.hpp"
+#include "support/support.hpp"
+
+using namespace monarch;
+using namespace monarch::test;
+using Catch::Matchers::Contains;
+namespace fs = std::filesystem;
+
+TEST_CASE("monarch reproduce table3 --preset smoke makes data, trains every model, and reports") {
+  const TemporaryFolder folder;
+  const auto result = run_monarch(folder.path(), "reproduce table3 --preset smoke --out out --json");
+  INFO(result.errors);
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.output);
+  REQUIRE(json["rows"].size() == 2);
+  for (const auto& row : json["rows"])
+    for (const auto& [name, cell] : row["columns"].items()) {
+      REQUIRE(cell["mean"].get<double>() > 0);
+      REQUIRE(cell["mean"].get<double>() <= 1.5);
+    }
+  for (const auto* name : {"report.md", "report.html", "summary.json", "figures/overview.svg"})
+    REQUIRE(fs::file_size(folder / "out" / name) > 0);
+  // Again: everything is there already.
+  const auto before = fs::last_write_time(folder / "out/runs/fno/nu1e-3/seed1/result.json");
+  REQUIRE(run_monarch(folder.path(), "reproduce table3 --preset smoke --out out").exit_code == 0);
+  REQUIRE(fs::last_write_time(folder / "out/runs/fno/nu1e-3/seed1/result.json") == before);
+}
+
+TEST_CASE("monarch reproduce names what it does not know") {
+  const TemporaryFolder folder;
+  const auto wrong = run_monarch(folder.path(), "reproduce tabel3");
+  REQUIRE(wrong.exit_code == 2);
+  REQUIRE_THAT(wrong.errors, Contains("did you mean 'table3'?"));
+  const auto preset = run_monarch(folder.path(), "reproduce table3 --preset smal");
+  REQUIRE(preset.exit_code == 2);
+  REQUIRE_THAT(preset.errors, Contains("did you mean 'small'?"));
+  REQUIRE_THAT(run_monarch(folder.path(), "reproduce --list").output, Contains("table3"));
+}
