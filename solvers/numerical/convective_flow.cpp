@@ -81,10 +81,10 @@ double convective_time_step(const ConvectiveFlow& flow, double max_abs) {
   check_flow(flow);
   const double speed = std::abs(flow.advection) * max_abs;
   if (flow.hyperdiffusion == 0 || flow.diffusion >= 0) {
-    const double diffusion = flow.hyperdiffusion == 0 ? flow.diffusion : 0;
-    if (diffusion > 0) return speed > 0 ? 0.02 * diffusion / (speed * speed) : 1.0;
-    // Only hyperdiffusion bounds the thickness of a shock: (-hyperdiffusion/speed)^(1/3).
-    return speed > 0 ? 0.02 * std::cbrt(-flow.hyperdiffusion / speed) / speed : 1.0;
+    if (speed == 0) return flow.length;
+    // A shock is as thick as diffusion, or hyperdiffusion, makes it.
+    const double thickness = std::max(flow.diffusion / speed, std::cbrt(-flow.hyperdiffusion / speed));
+    return std::min(0.1 * thickness, 0.0025 * flow.length) / speed;
   }
   const double width = std::sqrt(flow.hyperdiffusion / flow.diffusion);
   return 0.15 * width / std::max(speed, 3 * -flow.diffusion / width);

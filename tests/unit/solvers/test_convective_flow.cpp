@@ -35,6 +35,18 @@ at::Tensor solve_one(const ConvectiveFlow& flow, const at::Tensor& initial, std:
 
 }  // namespace
 
+<<<<<<< HEAD
+TEST_CASE("Burgers: the solution of Hopf and Cole") {
+  const at::Tensor x = circle(64);
+  const at::Tensor u = solve_one({.diffusion = 0.05}, hopf_cole(x, 0.05, 0), {0, 0.25, 1}, 5e-4);
+  REQUIRE(relative_error(u.select(1, 0), hopf_cole(x, 0.05, 0)) <= 1e-14);
+  REQUIRE(relative_error(u.select(1, 1), hopf_cole(x, 0.05, 0.25)) <= 1e-11);
+  REQUIRE(relative_error(u.select(1, 2), hopf_cole(x, 0.05, 1)) <= 1e-11);
+  REQUIRE(relative_error(u.select(1, 2), hopf_cole(x, 0.0501, 1)) > 1e-3);
+}
+
+=======
+>>>>>>> main
 TEST_CASE("Burgers: fourth order in the time step") {
   const at::Tensor x = circle(128);
   const at::Tensor start = at::sin(2 * M_PI * x) + 0.5 * at::cos(4 * M_PI * x);
@@ -77,7 +89,7 @@ TEST_CASE("Burgers: a moving frame sees the same flow") {
   const at::Tensor x = circle(96);
   const at::Tensor start = at::sin(2 * M_PI * x) + 0.2 * at::cos(4 * M_PI * x);
   const std::vector<double> times = {0.2};
-  const at::Tensor still = solve_one({.diffusion = 0.03}, start, times);
+  const at::Tensor still = solve_one({.diffusion = 0.03}, start, times, 1e-4);
   const at::Tensor moving = solve_one({.diffusion = 0.03}, start + 0.7, times, 1e-4);
   const at::Tensor shifted = advect(still.t(), 0.7, times)[0];
   REQUIRE(relative_error(moving - 0.7, shifted) <= 1e-9);
@@ -122,6 +134,21 @@ TEST_CASE("Kuramoto-Sivashinsky: small waves grow and decay as the linear equati
   }
 }
 
+<<<<<<< HEAD
+TEST_CASE("convective flow: what cannot be solved is refused, what blows up is named with its sample and moment") {
+  const at::Tensor start = at::sin(2 * M_PI * circle(32)).unsqueeze(0);
+  const std::vector<double> times = {1};
+  REQUIRE_THROWS_WITH(solve_convective_flow({.diffusion = -1}, start, times), Contains("amplifies its shortest waves"));
+  REQUIRE_THROWS_AS(solve_convective_flow({.diffusion = 1}, start[0], times), ShapeError);
+  REQUIRE_THROWS_AS(solve_convective_flow({.diffusion = 1}, start, std::vector<double>{1, 0.5}), ConfigError);
+  at::Tensor two = at::cat({start, start * 1e6});
+  REQUIRE_THROWS_WITH(solve_convective_flow({.diffusion = 0.1}, two, times, 0.01, 40), Contains("sample 41"));
+  two[0][3] = NAN;
+  REQUIRE_THROWS_WITH(solve_convective_flow({.diffusion = 0.1}, two, times, 0.01, 40), Contains("sample 40"));
+}
+
+=======
+>>>>>>> main
 TEST_CASE("Burgers simulation: the three layouts hold the same solutions, functions of seed and index") {
   BurgersOptions options = burgers_set("space-time");
   const BurgersSimulation space_time(options);

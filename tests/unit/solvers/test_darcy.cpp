@@ -85,6 +85,24 @@ TEST_CASE("Darcy: the operator is symmetric and positive, for any coefficient") 
   }
 }
 
+<<<<<<< HEAD
+TEST_CASE("Darcy: where the coefficient jumps on a face, the harmonic mean keeps the second order") {
+  const auto total = [](int64_t n, FaceMean mean) {
+    at::Tensor a = at::full({1, n, n}, 12.0, at::kDouble);
+    a.narrow(1, 0, n / 2).fill_(3);
+    return solve_darcy(a, ones(n), mean).mean().item<double>();
+  };
+  const auto order = [&](FaceMean mean) {
+    const double coarse = total(32, mean), medium = total(64, mean), fine = total(128, mean);
+    return std::log2(std::abs((coarse - medium) / (medium - fine)));
+  };
+  INFO(order(FaceMean::harmonic) << " and " << order(FaceMean::arithmetic));
+  REQUIRE(std::abs(order(FaceMean::harmonic) - 2) <= 0.2);
+  REQUIRE(std::abs(order(FaceMean::arithmetic) - 1) <= 0.2);
+}
+
+=======
+>>>>>>> main
 TEST_CASE("Darcy: the published coefficient is solved to a residual of 1e-10, positive, without a minimum inside") {
   DarcyOptions options = darcy_set("paper");
   options.points = 85;

@@ -37,7 +37,7 @@ long double phi(int n, long double z) {
 }
 
 double error(double found, long double exact) {
-  return static_cast<double>(std::abs(found - exact) / std::abs(exact));
+  return found == exact ? 0 : static_cast<double>(std::abs(found - exact) / std::abs(exact));
 }
 
 }  // namespace
