@@ -35,7 +35,6 @@ at::Tensor solve_one(const ConvectiveFlow& flow, const at::Tensor& initial, std:
 
 }  // namespace
 
-<<<<<<< HEAD
 TEST_CASE("Burgers: the solution of Hopf and Cole") {
   const at::Tensor x = circle(64);
   const at::Tensor u = solve_one({.diffusion = 0.05}, hopf_cole(x, 0.05, 0), {0, 0.25, 1}, 5e-4);
@@ -45,8 +44,6 @@ TEST_CASE("Burgers: the solution of Hopf and Cole") {
   REQUIRE(relative_error(u.select(1, 2), hopf_cole(x, 0.0501, 1)) > 1e-3);
 }
 
-=======
->>>>>>> main
 TEST_CASE("Burgers: fourth order in the time step") {
   const at::Tensor x = circle(128);
   const at::Tensor start = at::sin(2 * M_PI * x) + 0.5 * at::cos(4 * M_PI * x);
@@ -134,7 +131,6 @@ TEST_CASE("Kuramoto-Sivashinsky: small waves grow and decay as the linear equati
   }
 }
 
-<<<<<<< HEAD
 TEST_CASE("convective flow: what cannot be solved is refused, what blows up is named with its sample and moment") {
   const at::Tensor start = at::sin(2 * M_PI * circle(32)).unsqueeze(0);
   const std::vector<double> times = {1};
@@ -147,8 +143,6 @@ TEST_CASE("convective flow: what cannot be solved is refused, what blows up is n
   REQUIRE_THROWS_WITH(solve_convective_flow({.diffusion = 0.1}, two, times, 0.01, 40), Contains("sample 40"));
 }
 
-=======
->>>>>>> main
 TEST_CASE("Burgers simulation: the three layouts hold the same solutions, functions of seed and index") {
   BurgersOptions options = burgers_set("space-time");
   const BurgersSimulation space_time(options);

@@ -85,7 +85,6 @@ TEST_CASE("Darcy: the operator is symmetric and positive, for any coefficient") 
   }
 }
 
-<<<<<<< HEAD
 TEST_CASE("Darcy: where the coefficient jumps on a face, the harmonic mean keeps the second order") {
   const auto total = [](int64_t n, FaceMean mean) {
     at::Tensor a = at::full({1, n, n}, 12.0, at::kDouble);
@@ -101,8 +100,6 @@ TEST_CASE("Darcy: where the coefficient jumps on a face, the harmonic mean keeps
   REQUIRE(std::abs(order(FaceMean::arithmetic) - 1) <= 0.2);
 }
 
-=======
->>>>>>> main
 TEST_CASE("Darcy: the published coefficient is solved to a residual of 1e-10, positive, without a minimum inside") {
   DarcyOptions options = darcy_set("paper");
   options.points = 85;

@@ -42,6 +42,25 @@ double error(double found, long double exact) {
 
 }  // namespace
 
+TEST_CASE("ETDRK4: the coefficients are the phi functions, where the quotients cancel as well") {
+  const double h = 0.1;
+  for (const double z : {0.0, -1e-9, -1e-5, -1e-3, -0.1, -1.0, -7.0, -100.0, -1e6, 1e-4, 0.5, 3.0}) {
+    INFO("z = " << z);
+    const std::vector<double> linear = {z / h};
+    const auto c = etdrk4_coefficients(linear, h);
+    const long double p1 = phi(1, z), p2 = phi(2, z), p3 = phi(3, z);
+    REQUIRE(error(c.full[0], std::exp(static_cast<long double>(z))) <= 1e-13);
+    REQUIRE(error(c.half[0], std::exp(static_cast<long double>(z) / 2)) <= 1e-13);
+    REQUIRE(error(c.q[0], h / 2 * phi(1, z / 2)) <= 1e-12);
+    REQUIRE(error(c.f1[0], h * (p1 - 3 * p2 + 4 * p3)) <= 1e-12);
+    REQUIRE(error(c.f2[0], h * (p2 - 2 * p3)) <= 1e-12);
+    REQUIRE(error(c.f3[0], h * (4 * p3 - p2)) <= 1e-12);
+  }
+  const double z = -1e-5;  // the quotient itself would not pass
+  REQUIRE(error((-4 - z + std::exp(z) * (4 - 3 * z + z * z)) / (z * z * z), phi(1, z) - 3 * phi(2, z) + 4 * phi(3, z)) >
+          1e-3);
+}
+
 TEST_CASE("ETDRK4: exact without a nonlinear part, of fourth order with one") {
   Etdrk4<double> linear({-3.0, 0.0, -1e4});
   std::vector<double> v = {1, 2, 3};

@@ -37,7 +37,6 @@ at::Tensor axis(double start, double length, int64_t n) {
 
 }  // namespace
 
-<<<<<<< HEAD
 TEST_CASE("Burgers: the shock of Raissi et al. (burgers_shock.mat, ν = 0.01/π)") {
   const std::string file = "pde/burgers_shock.mat";
   const at::Tensor given = time_space(file, "usol");
@@ -54,8 +53,6 @@ TEST_CASE("Burgers: the shock of Raissi et al. (burgers_shock.mat, ν = 0.01/π)
   REQUIRE(run(0.0105 / M_PI) > 1e-3);
 }
 
-=======
->>>>>>> main
 TEST_CASE("Burgers: pysindy's pulse (burgers.mat, ν = 0.1, period 16)") {
   const std::string file = "pde/burgers.mat";
   const at::Tensor given = time_space(file, "usol");
