@@ -17,13 +17,13 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/log.hpp"
+#include "monarch/core/process.hpp"
 #include "monarch/core/progress.hpp"
 #include "monarch/core/provenance.hpp"
 #include "monarch/data/scan.hpp"
 #include "monarch/mri/espirit.hpp"
 #include "monarch/mri/iterative.hpp"
 #include "monarch/mri/resize.hpp"
-#include "process.hpp"
 #include "recon_data.hpp"
 #include "recon_report.hpp"
 #include "sigpy_script.hpp"
@@ -32,26 +32,6 @@ namespace fs = std::filesystem;
 
 namespace monarch::bench {
 namespace {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "monarch-bench-XXXXXX").string();
-    check<BackendError>(mkdtemp(pattern.data()) != nullptr,
-                        "cannot make a folder in " + fs::temp_directory_path().string());
-    path_ = pattern;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -328,7 +308,7 @@ class Benchmark {
   }
 
   ReconBenchmarkOptions options_;
-  TemporaryFolder folder_;
+  ScratchFolder folder_;
   ReconReport report_;
   bool has_bart_ = false;
   bool has_ismrmrd_ = false;

@@ -9,9 +9,9 @@
 #include <sstream>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/process.hpp"
 #include "monarch/core/rng.hpp"
 #include "monarch/mri/espirit.hpp"
-#include "process.hpp"
 
 namespace fs = std::filesystem;
 

@@ -32,26 +32,6 @@ using solvers::NavierStokesOptions;
 constexpr double viscosity = 1e-3;
 constexpr double published_dt = 1e-4;
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "monarch-bench-XXXXXX").string();
-    check<BackendError>(mkdtemp(pattern.data()) != nullptr,
-                        "cannot make a folder in " + fs::temp_directory_path().string());
-    path_ = pattern;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 template <class Work>
 double seconds_of(const Work& work) {
   const auto start = std::chrono::steady_clock::now();
@@ -261,7 +241,7 @@ class Benchmark {
   }
 
   SimulateBenchmarkOptions options_;
-  TemporaryFolder folder_;
+  ScratchFolder folder_;
   std::string python_;
   double difference_ = 0;
   nlohmann::json report_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <toml++/toml.h>
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -141,6 +142,29 @@ std::string Config::text(const std::string& key) const {
 std::string Config::text(const std::string& key, const std::string& fallback) const {
   return state_->get<std::string>(key, "a string", fallback, as_text);
 }
+int64_t Config::integer_at_least(const std::string& key, int64_t fallback, int64_t least) const {
+  const int64_t value = integer(key, fallback);
+  check<ConfigError>(value >= least, [&] {
+    return fmt::format("{}: '{}' is {}, expected {} or more", state_->name, key, value, least);
+  });
+  return value;
+}
+double Config::number_between(const std::string& key, double fallback, double least, double most) const {
+  const double value = number(key, fallback);
+  check<ConfigError>(value >= least && value <= most, [&] {
+    return fmt::format("{}: '{}' is {}, expected {} to {}", state_->name, key, value, least, most);
+  });
+  return value;
+}
+size_t Config::choice_index(const std::string& key, const std::string& fallback,
+                            const std::vector<std::string>& words) const {
+  const std::string word = text(key, fallback);
+  const auto found = std::find(words.begin(), words.end(), word);
+  if (found != words.end()) return static_cast<size_t>(found - words.begin());
+  const std::string near = closest_match(word, words);
+  fail<ConfigError>(fmt::format("{}: '{}' is \"{}\", expected {}", state_->name, key, word, join_or(words)),
+                    near.empty() ? "" : fmt::format("did you mean \"{}\"?", near));
+}
 std::vector<double> Config::numbers(const std::string& key, const std::vector<double>& fallback) const {
   return state_->get<std::vector<double>>(key, "an array of numbers", fallback, State::array_of<double>);
 }
@@ -201,8 +225,9 @@ std::vector<std::string> Config::names(const std::string& table) const {
 
 void Config::set(const std::string& assignment) {
   const size_t equals = assignment.find('=');
-  check<ConfigError>(equals != std::string::npos && equals > 0,
-                     [&] { return fmt::format("'{}' is no assignment", assignment); }, "write key=value");
+  check<ConfigError>(
+      equals != std::string::npos && equals > 0, [&] { return fmt::format("'{}' is no assignment", assignment); },
+      "write key=value");
   const std::string key = assignment.substr(0, equals), value = assignment.substr(equals + 1);
   toml::table parsed;
   try {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace monarch {
@@ -37,6 +38,19 @@ class Config {
   std::vector<double> numbers(const std::string& key, const std::vector<double>& fallback) const;
   std::vector<std::string> texts(const std::string& key, const std::vector<std::string>& fallback) const;
 
+  /// A value within bounds; throws ConfigError naming key, value and bounds.
+  int64_t integer_at_least(const std::string& key, int64_t fallback, int64_t least) const;
+  double number_between(const std::string& key, double fallback, double least, double most) const;
+  /// What the word under `key` stands for, `choices` being words and values. Throws ConfigError naming all words and
+  /// the closest one.
+  template <class T>
+  T choice(const std::string& key, const std::string& fallback,
+           const std::vector<std::pair<std::string, T>>& choices) const {
+    std::vector<std::string> words;
+    for (const auto& item : choices) words.push_back(item.first);
+    return choices[choice_index(key, fallback, words)].second;
+  }
+
   /// One Config for each table of the array `[[key]]`, in order; its keys count from that table. None where absent.
   /// Reading it does not mark the keys inside as read: call finish() on each.
   std::vector<Config> tables(const std::string& key) const;
@@ -63,6 +77,8 @@ class Config {
   const std::map<std::string, std::string>& effective() const;
 
  private:
+  size_t choice_index(const std::string& key, const std::string& fallback, const std::vector<std::string>& words) const;
+
   struct State;
   explicit Config(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

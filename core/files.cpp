@@ -114,6 +114,18 @@ void OutputFolder::commit() {
   names_.clear();
 }
 
+ScratchFolder::ScratchFolder() {
+  std::string pattern = (fs::temp_directory_path() / "monarch-XXXXXX").string();
+  check<BackendError>(mkdtemp(pattern.data()) != nullptr,
+                      [] { return fmt::format("cannot make a folder in {}", fs::temp_directory_path().string()); });
+  path_ = pattern;
+}
+
+ScratchFolder::~ScratchFolder() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
 void write_file_atomically(const fs::path& path, std::string_view content) {
   std::string name = path.string() + ".XXXXXX";
   const int file = mkstemp(name.data());

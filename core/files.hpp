@@ -33,6 +33,19 @@ class OutputFolder {
   bool made_destination_ = false;
 };
 
+/// A folder of its own in the system's temporary folder, which goes with the object. Throws BackendError.
+class ScratchFolder {
+ public:
+  ScratchFolder();
+  ~ScratchFolder();
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 /// Writes one small file atomically: temporary name, fsync, rename. Throws DataError.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 

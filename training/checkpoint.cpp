@@ -81,7 +81,7 @@ void move_into_place(const fs::path& from, const fs::path& to) {
 
 void save_training_checkpoint(const fs::path& folder, const TrainingCheckpoint& checkpoint) {
   const fs::path parent = fs::absolute(folder).parent_path();
-  const fs::path staging = parent / ("." + folder.filename().string() + ".partial");
+  const fs::path staging = parent / fmt::format(".{}.partial", folder.filename().string());
   std::error_code error;
   fs::remove_all(staging, error);
   fs::create_directories(staging, error);

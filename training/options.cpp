@@ -10,80 +10,46 @@
 #include "monarch/core/text.hpp"
 
 namespace monarch::training {
-namespace {
-
-template <class T>
-T choice(const Config& config, const std::string& key, const std::string& fallback,
-         const std::vector<std::pair<std::string, T>>& choices) {
-  const std::string word = config.text(key, fallback);
-  std::vector<std::string> names;
-  for (const auto& [name, value] : choices) {
-    if (name == word) return value;
-    names.push_back(name);
-  }
-  const std::string near = closest_match(word, names);
-  fail<ConfigError>(fmt::format("{}: '{}' is \"{}\", expected {}", config.name(), key, word, join_or(names)),
-                    near.empty() ? "" : fmt::format("did you mean \"{}\"?", near));
-}
-
-int64_t whole(const Config& config, const std::string& key, int64_t fallback, int64_t least) {
-  const int64_t value = config.integer(key, fallback);
-  check<ConfigError>(value >= least, [&] {
-    return fmt::format("{}: '{}' is {}, expected {} or more", config.name(), key, value, least);
-  });
-  return value;
-}
-
-double real(const Config& config, const std::string& key, double fallback, double least, double most) {
-  const double value = config.number(key, fallback);
-  check<ConfigError>(value >= least && value <= most, [&] {
-    return fmt::format("{}: '{}' is {}, expected {} to {}", config.name(), key, value, least, most);
-  });
-  return value;
-}
-
-}  // namespace
-
 TrainerOptions TrainerOptions::from_config(const Config& config) {
   constexpr double kLarge = 1e12;
   TrainerOptions o;
-  o.epochs = whole(config, "training.epochs", o.epochs, 0);
-  o.batch = whole(config, "training.batch", o.batch, 1);
-  o.micro_batch = whole(config, "training.micro_batch", o.micro_batch, 0);
+  o.epochs = config.integer_at_least("training.epochs", o.epochs, 0);
+  o.batch = config.integer_at_least("training.batch", o.batch, 1);
+  o.micro_batch = config.integer_at_least("training.micro_batch", o.micro_batch, 0);
   o.sum_loss = config.boolean("training.sum_loss", o.sum_loss);
-  o.clip_norm = real(config, "training.clip_norm", o.clip_norm, 0, kLarge);
-  o.ema_decay = real(config, "training.ema_decay", o.ema_decay, 0, 1);
-  o.patience = whole(config, "training.patience", o.patience, 0);
-  o.evaluate_epochs = whole(config, "training.evaluate_epochs", o.evaluate_epochs, 1);
-  o.checkpoint_minutes = real(config, "training.checkpoint_minutes", o.checkpoint_minutes, 0, kLarge);
-  o.seed = static_cast<uint64_t>(whole(config, "training.seed", 0, 0));
-  o.precision = choice<std::string>(config, "training.precision", o.precision,
-                                    {{"float32", "float32"}, {"float64", "float64"}, {"bfloat16", "bfloat16"}});
-  o.optimiser.kind = choice<OptimiserKind>(config, "training.optimiser.kind", "adamw",
-                                           {{"adamw", OptimiserKind::adamw},
-                                            {"adam", OptimiserKind::adam},
-                                            {"adam_fno", OptimiserKind::adam_fno},
-                                            {"lamb", OptimiserKind::lamb},
-                                            {"sgd", OptimiserKind::sgd}});
+  o.clip_norm = config.number_between("training.clip_norm", o.clip_norm, 0, kLarge);
+  o.ema_decay = config.number_between("training.ema_decay", o.ema_decay, 0, 1);
+  o.patience = config.integer_at_least("training.patience", o.patience, 0);
+  o.evaluate_epochs = config.integer_at_least("training.evaluate_epochs", o.evaluate_epochs, 1);
+  o.checkpoint_minutes = config.number_between("training.checkpoint_minutes", o.checkpoint_minutes, 0, kLarge);
+  o.seed = static_cast<uint64_t>(config.integer_at_least("training.seed", 0, 0));
+  o.precision = config.choice<std::string>("training.precision", o.precision,
+                                           {{"float32", "float32"}, {"float64", "float64"}, {"bfloat16", "bfloat16"}});
+  o.optimiser.kind = config.choice<OptimiserKind>("training.optimiser.kind", "adamw",
+                                                  {{"adamw", OptimiserKind::adamw},
+                                                   {"adam", OptimiserKind::adam},
+                                                   {"adam_fno", OptimiserKind::adam_fno},
+                                                   {"lamb", OptimiserKind::lamb},
+                                                   {"sgd", OptimiserKind::sgd}});
   auto& p = o.optimiser;
-  p.learning_rate = real(config, "training.optimiser.learning_rate", p.learning_rate, 0, kLarge);
-  p.weight_decay = real(config, "training.optimiser.weight_decay", p.weight_decay, 0, kLarge);
-  p.beta1 = real(config, "training.optimiser.beta1", p.beta1, 0, 1);
-  p.beta2 = real(config, "training.optimiser.beta2", p.beta2, 0, 1);
-  p.epsilon = real(config, "training.optimiser.epsilon", p.epsilon, 0, 1);
-  p.momentum = real(config, "training.optimiser.momentum", p.momentum, 0, 1);
-  o.schedule.kind = choice<ScheduleKind>(config, "training.schedule.kind", "cosine",
-                                         {{"constant", ScheduleKind::constant},
-                                          {"step", ScheduleKind::step},
-                                          {"cosine", ScheduleKind::cosine},
-                                          {"linear", ScheduleKind::linear},
-                                          {"polynomial", ScheduleKind::polynomial}});
+  p.learning_rate = config.number_between("training.optimiser.learning_rate", p.learning_rate, 0, kLarge);
+  p.weight_decay = config.number_between("training.optimiser.weight_decay", p.weight_decay, 0, kLarge);
+  p.beta1 = config.number_between("training.optimiser.beta1", p.beta1, 0, 1);
+  p.beta2 = config.number_between("training.optimiser.beta2", p.beta2, 0, 1);
+  p.epsilon = config.number_between("training.optimiser.epsilon", p.epsilon, 0, 1);
+  p.momentum = config.number_between("training.optimiser.momentum", p.momentum, 0, 1);
+  o.schedule.kind = config.choice<ScheduleKind>("training.schedule.kind", "cosine",
+                                                {{"constant", ScheduleKind::constant},
+                                                 {"step", ScheduleKind::step},
+                                                 {"cosine", ScheduleKind::cosine},
+                                                 {"linear", ScheduleKind::linear},
+                                                 {"polynomial", ScheduleKind::polynomial}});
   auto& s = o.schedule;
-  s.warmup_steps = whole(config, "training.schedule.warmup_steps", s.warmup_steps, 0);
-  s.step_epochs = whole(config, "training.schedule.step_epochs", s.step_epochs, 1);
-  s.step_factor = real(config, "training.schedule.step_factor", s.step_factor, 0, 1);
-  s.final_fraction = real(config, "training.schedule.final_fraction", s.final_fraction, 0, 1);
-  s.power = real(config, "training.schedule.power", s.power, 0, 100);
+  s.warmup_steps = config.integer_at_least("training.schedule.warmup_steps", s.warmup_steps, 0);
+  s.step_epochs = config.integer_at_least("training.schedule.step_epochs", s.step_epochs, 1);
+  s.step_factor = config.number_between("training.schedule.step_factor", s.step_factor, 0, 1);
+  s.final_fraction = config.number_between("training.schedule.final_fraction", s.final_fraction, 0, 1);
+  s.power = config.number_between("training.schedule.power", s.power, 0, 100);
   return o;
 }
 

@@ -39,6 +39,7 @@ TEST_CASE("every monarch command in README and docs runs as written") {
   const TemporaryFolder folder;
   shepp_logan(folder, "-n 0.01");
   fs::create_directory(folder / "bin");
+  fs::create_directory_symlink(fs::path(MONARCH_SOURCE_DIR) / "experiments", folder / "experiments");
   fs::create_symlink(MONARCH_PROGRAM, folder / "bin/monarch");
   // The page's truth.h5 is a reconstruction of the fully sampled scan.
   fs::rename(folder / "scan.h5", folder / "accelerated.h5");

@@ -28,7 +28,7 @@ at::Tensor field(const fs::path& file, const std::string& name) {
 TEST_CASE("monarch simulate navier-stokes: every format holds the published variables, the same in each") {
   const TemporaryFolder folder;
   at::Tensor u;
-  for (const std::string name : {"v5.mat", "v73.mat"}) {
+  for (const std::string name : {"v5.mat", "v73.mat", "pdebench.h5"}) {
     const std::string format = name == "v73.mat" ? " --format mat73" : "";
     const auto run = run_monarch(folder.path(), small + "--samples 5 --seed 3 -o " + name + format + " --json");
     INFO(name << ": " << run.errors);
@@ -70,7 +70,7 @@ TEST_CASE("monarch simulate: a run that was killed goes on where it was and give
   REQUIRE(run_monarch(folder.path(), command + "--threads 1 -o whole.mat --format mat73").exit_code == 0);
   const std::string program =
       std::string("'") + MONARCH_PROGRAM + "' " + command + "--threads 1 -o cut.mat --format mat73";
-  const std::string partial = "'" + (folder / ".cut.mat.partial").string() + "'";
+  const std::string partial = std::string("'") + (folder / ".cut.mat.partial").string() + "'";
   // Killed as soon as some samples are in the file.
   run_command("cd '" + folder.path().string() + "' && (" + program + " & pid=$!; for i in $(seq 2000); do test -e " +
               partial + " && sleep 0.4 && break; sleep 0.01; done; kill -9 $pid; wait $pid) 2>/dev/null");

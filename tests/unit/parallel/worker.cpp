@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -124,6 +125,7 @@ int act(const std::string& what, const std::filesystem::path& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // as the program does: a peer that has gone shows as an error
   if (argc != 3) return 2;
   try {
     return act(argv[1], argv[2]);
