@@ -95,7 +95,7 @@ TEST_CASE("with every optimiser a training killed at random moments resumes to t
       Worker worker(folder / "run.toml", folder / "out", "announce=1 pause=2");
       INFO(kind << ", life " << life);
       if (life <= 3) {
-        REQUIRE(worker.says("step "));
+        REQUIRE(worker.says("gradient of step "));
         usleep(random() % 30000);
         worker.kill(SIGKILL);
       }
@@ -126,7 +126,7 @@ TEST_CASE("early stopping and sparse evaluations survive a kill") {
   REQUIRE(steps < 120);
   for (int life = 0; life < 2; ++life) {
     Worker worker(folder / "run.toml", folder / "out", "announce=1 pause=2");
-    REQUIRE(worker.says(fmt::format("step {}", life == 0 ? 4 : steps - 2)));
+    REQUIRE(worker.says(fmt::format("gradient of step {}", life == 0 ? 4 : steps - 2)));
     worker.kill(SIGKILL);
     REQUIRE(worker.wait() == 128 + SIGKILL);
   }
@@ -145,7 +145,7 @@ TEST_CASE("a signal finishes the step, writes a checkpoint and says how to go on
   const std::string expected = run_whole(folder / "run.toml", folder / "whole", 18);
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
     Worker worker(folder / "run.toml", folder / "out", "announce=1 pause=20");
-    REQUIRE(worker.says("step "));
+    REQUIRE(worker.says("gradient of step "));
     worker.kill(number);
     const int code = worker.wait();
     INFO(worker.output());
@@ -156,7 +156,7 @@ TEST_CASE("a signal finishes the step, writes a checkpoint and says how to go on
   }
   {
     Worker worker(folder / "run.toml", folder / "out", "announce=1 pause=5000");
-    REQUIRE(worker.says("step "));
+    REQUIRE(worker.says("gradient of step "));
     worker.kill(SIGTERM);
     usleep(50000);
     worker.kill(SIGTERM);
@@ -186,7 +186,7 @@ TEST_CASE("one process at a time trains into a folder; a killed one does not blo
   const TemporaryFolder folder;
   write_text(folder / "run.toml", "[training]\nepochs = 2\nbatch = 8\n");
   Worker first(folder / "run.toml", folder / "out", "announce=1 pause=60000");
-  REQUIRE(first.says("step 0"));
+  REQUIRE(first.says("gradient of step 0"));
   {
     const TemporaryFolder elsewhere;
     fs::create_symlink(folder / "out", elsewhere / "out");

@@ -1,7 +1,7 @@
 // A training in a process of its own, to be killed: worker CONFIG FOLDER [key=value …]. Ends with 0, 2 (ConfigError),
 // 3 (DataError) or 1, the error on stdout.
 //   kill=N    SIGKILL just before the Nth call that changes the disk
-//   pause=MS  sleeps in each gradient;  announce=1  prints "step N" at each
+//   pause=MS  sleeps in each gradient;  announce=1  prints "gradient of step N"
 //   limit=N   from step N on no file may grow beyond 2000 bytes
 //   nan=N     the loss of step N is not finite (in the process rank=R only, where given)
 #include <ATen/ATen.h>
@@ -88,7 +88,7 @@ int run(int argc, char** argv) {
   test::SmallTask task(small);
   task.before = [&](std::span<const int64_t>, const training::Step& step) {
     if (flag("announce") > 0) {
-      fmt::print("step {}\n", step.step);
+      fmt::print("gradient of step {}\n", step.step);
       std::fflush(stdout);
     }
     if (flag("pause") > 0) usleep(static_cast<useconds_t>(1000 * flag("pause")));
