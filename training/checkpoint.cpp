@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <set>
+#include <string_view>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
@@ -63,16 +64,27 @@ NamedTensors load(const fs::path& file) {
   return tensors;
 }
 
-/// Puts `from` in the place of `to`, which may exist, so that at every moment there is one complete folder.
+constexpr std::string_view kPartial = ".partial", kAside = ".aside";
+
+fs::path hidden(const fs::path& folder, std::string_view ending) {
+  return folder.parent_path() / fmt::format(".{}{}", folder.filename().string(), ending);
+}
+
+/// Puts `from` in the place of `to`, which may exist.
 void move_into_place(const fs::path& from, const fs::path& to) {
+  std::error_code error;
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
-    std::error_code ignored;
-    fs::remove_all(from, ignored);
+    fs::remove_all(from, error);
   } else {
-    std::error_code error;
-    if (errno != ENOENT) fs::remove_all(to, error);  // a file system that cannot exchange
-    fs::rename(from, to, error);
+    const fs::path aside = hidden(to, kAside);
+    const bool replaces = errno != ENOENT;  // then this file system cannot exchange
+    if (replaces) {
+      fs::remove_all(aside, error);
+      fs::rename(to, aside, error);
+    }
+    if (!error) fs::rename(from, to, error);
     check<DataError>(!error, [&] { return fmt::format("{}: cannot be written: {}", to.string(), error.message()); });
+    if (replaces) fs::remove_all(aside, error);
   }
   sync_folder(to.parent_path());
 }
@@ -80,8 +92,9 @@ void move_into_place(const fs::path& from, const fs::path& to) {
 }  // namespace
 
 void save_training_checkpoint(const fs::path& folder, const TrainingCheckpoint& checkpoint) {
-  const fs::path parent = fs::absolute(folder).parent_path();
-  const fs::path staging = parent / fmt::format(".{}.partial", folder.filename().string());
+  fs::path target = fs::absolute(folder).lexically_normal();
+  if (target.filename().empty()) target = target.parent_path();
+  const fs::path staging = hidden(target, kPartial);
   std::error_code error;
   fs::remove_all(staging, error);
   fs::create_directories(staging, error);
@@ -91,12 +104,33 @@ void save_training_checkpoint(const fs::path& folder, const TrainingCheckpoint& 
     for (const auto& [name, tensor] : checkpoint.constants) model.emplace_back(kConstants + name, tensor);
     save(staging / "model.safetensors", model);
     if (!checkpoint.optimiser.empty()) save(staging / "optimiser.safetensors", checkpoint.optimiser);
-    write_file_atomically(staging / "state.json", checkpoint.state.dump(2) + "\n");
+    write_file_atomically(staging / "state.json",
+                          checkpoint.state.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     sync_folder(staging);
-    move_into_place(staging, parent / folder.filename());
+    move_into_place(staging, target);
+  } catch (const DataError& problem) {
+    fs::remove_all(staging, error);
+    fail<DataError>(fmt::format("{}: the checkpoint cannot be written: {}", target.string(), problem.message()),
+                    "is the disk full? Earlier checkpoints are kept; make room and continue with --resume");
   } catch (...) {
     fs::remove_all(staging, error);
     throw;
+  }
+}
+
+void recover_checkpoints(const fs::path& parent) {
+  std::error_code error;
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(parent, error)) left.push_back(entry.path());
+  for (const auto& path : left) {
+    const std::string name = path.filename().string();
+    if (!name.starts_with('.')) continue;
+    if (name.ends_with(kAside)) {
+      const fs::path target = parent / name.substr(1, name.size() - 1 - kAside.size());
+      if (!fs::exists(target, error)) fs::rename(path, target, error);
+      fs::remove_all(path, error);
+    }
+    if (name.ends_with(kPartial)) fs::remove_all(path, error);
   }
 }
 

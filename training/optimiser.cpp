@@ -13,7 +13,9 @@
 namespace monarch::training {
 namespace {
 
+/// The fused kernels walk through memory as if everything were contiguous.
 bool is_fused(const OptimiserOptions& options, const at::Tensor& value) {
+  if (!value.is_contiguous()) return false;
   switch (options.kind) {
     case OptimiserKind::adamw:
     case OptimiserKind::adam:
@@ -48,7 +50,7 @@ Optimiser::Optimiser(std::vector<operators::ParameterGroup> groups, const Optimi
 at::Tensor Optimiser::gradient(const Slot& slot) const {
   const at::Tensor& gradient = slot.group.tensor.grad();
   if (!gradient.defined()) return {};
-  return slot.value.is_complex() == gradient.is_complex() ? gradient : at::view_as_real(gradient);
+  return slot.value.is_complex() == gradient.is_complex() ? gradient : at::view_as_real(gradient.resolve_conj());
 }
 
 void Optimiser::fused_step(double learning_rate) {
@@ -84,7 +86,10 @@ void Optimiser::plain_step(Slot& slot, const at::Tensor& raw, double learning_ra
   const double decay = slot.group.weight_decay ? options_.weight_decay : 0.0;
   slot.steps.add_(1);
   at::Tensor g = raw;
-  if (options_.kind != OptimiserKind::lamb && decay != 0) g = g + decay * slot.value;
+  if (options_.kind == OptimiserKind::adamw)
+    slot.value.mul_(1 - rate * decay);
+  else if (options_.kind != OptimiserKind::lamb && decay != 0)
+    g = g + decay * slot.value;
   if (options_.kind == OptimiserKind::sgd) {
     slot.first.mul_(options_.momentum).add_(g);
     slot.value.add_(slot.first, -rate);

@@ -10,6 +10,19 @@
 #include "monarch/core/text.hpp"
 
 namespace monarch::training {
+namespace {
+
+/// In [0, 1): an average that ever changes.
+double decay(const Config& config, const std::string& key, double fallback) {
+  const double value = config.number(key, fallback);
+  check<ConfigError>(value >= 0 && value < 1, [&] {
+    return fmt::format("{}: '{}' is {}, expected 0 or more and less than 1", config.name(), key, value);
+  });
+  return value;
+}
+
+}  // namespace
+
 TrainerOptions TrainerOptions::from_config(const Config& config) {
   constexpr double kLarge = 1e12;
   TrainerOptions o;
@@ -18,10 +31,11 @@ TrainerOptions TrainerOptions::from_config(const Config& config) {
   o.micro_batch = config.integer_at_least("training.micro_batch", o.micro_batch, 0);
   o.sum_loss = config.boolean("training.sum_loss", o.sum_loss);
   o.clip_norm = config.number_between("training.clip_norm", o.clip_norm, 0, kLarge);
-  o.ema_decay = config.number_between("training.ema_decay", o.ema_decay, 0, 1);
+  o.ema_decay = decay(config, "training.ema_decay", o.ema_decay);
   o.patience = config.integer_at_least("training.patience", o.patience, 0);
   o.evaluate_epochs = config.integer_at_least("training.evaluate_epochs", o.evaluate_epochs, 1);
   o.checkpoint_minutes = config.number_between("training.checkpoint_minutes", o.checkpoint_minutes, 0, kLarge);
+  o.log_steps = config.integer_at_least("training.log_steps", o.log_steps, 0);
   o.seed = static_cast<uint64_t>(config.integer_at_least("training.seed", 0, 0));
   o.precision = config.choice<std::string>("training.precision", o.precision,
                                            {{"float32", "float32"}, {"float64", "float64"}, {"bfloat16", "bfloat16"}});
@@ -34,10 +48,10 @@ TrainerOptions TrainerOptions::from_config(const Config& config) {
   auto& p = o.optimiser;
   p.learning_rate = config.number_between("training.optimiser.learning_rate", p.learning_rate, 0, kLarge);
   p.weight_decay = config.number_between("training.optimiser.weight_decay", p.weight_decay, 0, kLarge);
-  p.beta1 = config.number_between("training.optimiser.beta1", p.beta1, 0, 1);
-  p.beta2 = config.number_between("training.optimiser.beta2", p.beta2, 0, 1);
+  p.beta1 = decay(config, "training.optimiser.beta1", p.beta1);
+  p.beta2 = decay(config, "training.optimiser.beta2", p.beta2);
   p.epsilon = config.number_between("training.optimiser.epsilon", p.epsilon, 0, 1);
-  p.momentum = config.number_between("training.optimiser.momentum", p.momentum, 0, 1);
+  p.momentum = decay(config, "training.optimiser.momentum", p.momentum);
   o.schedule.kind = config.choice<ScheduleKind>("training.schedule.kind", "cosine",
                                                 {{"constant", ScheduleKind::constant},
                                                  {"step", ScheduleKind::step},

@@ -11,7 +11,7 @@ namespace monarch::training {
 enum class OptimiserKind {
   adamw,     ///< decoupled weight decay, one second moment per real number (at::_fused_adamw_)
   adam,      ///< coupled weight decay (added to the gradient), otherwise as adamw
-  adam_fno,  ///< as the published FNO scripts: coupled decay, one second moment |g|² per complex number
+  adam_fno,  ///< as in the published FNO scripts: coupled decay, one second moment |g|² per complex number
   lamb,      ///< You et al., ICLR 2020, trust ratio per tensor
   sgd
 };
@@ -47,6 +47,7 @@ struct TrainerOptions {
   int64_t patience = 0;  ///< epochs without a better selection metric after which training stops; 0: never
   int64_t evaluate_epochs = 1;
   double checkpoint_minutes = 5;  ///< also at each evaluation, and at the end
+  int64_t log_steps = 0;          ///< a line of the log also every so many steps; 0: only epochs
   uint64_t seed = 0;
   std::string precision = "float32";  ///< or "float64", "bfloat16" (where the hardware has it)
 

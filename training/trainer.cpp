@@ -1,177 +1,284 @@
 #include "monarch/training/trainer.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <fcntl.h>
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <csignal>
-#include <fstream>
-#include <limits>
 #include <numeric>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/log.hpp"
-#include "monarch/core/plot.hpp"
 #include "monarch/core/progress.hpp"
 #include "monarch/core/provenance.hpp"
 #include "monarch/core/rng.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/training/checkpoint.hpp"
-#include "monarch/training/event_file.hpp"
+#include "monarch/training/gradients.hpp"
+#include "monarch/training/interruption.hpp"
 #include "monarch/training/optimiser.hpp"
+#include "monarch/training/position.hpp"
+#include "monarch/training/precision.hpp"
+#include "monarch/training/run_folder.hpp"
+#include "monarch/training/run_log.hpp"
 
 namespace fs = std::filesystem;
 
 namespace monarch::training {
 namespace {
 
-std::atomic<int> stop_signal = 0;
-extern "C" void remember_stop(int signal_number) {
-  stop_signal = signal_number;
-}
+using Clock = std::chrono::steady_clock;
 
-/// While it lives, SIGINT and SIGTERM only ask the loop to stop.
-class StopRequests {
- public:
-  StopRequests() {
-    stop_signal = 0;
-    interrupt_ = std::signal(SIGINT, remember_stop);
-    terminate_ = std::signal(SIGTERM, remember_stop);
-  }
-  ~StopRequests() {
-    std::signal(SIGINT, interrupt_);
-    std::signal(SIGTERM, terminate_);
-  }
-
- private:
-  void (*interrupt_)(int);
-  void (*terminate_)(int);
-};
-
-/// One process at a time trains into a folder; the lock goes with the process.
-class FolderLock {
- public:
-  explicit FolderLock(const fs::path& folder)
-      : descriptor_(open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-    check<DataError>(descriptor_ >= 0, [&] { return fmt::format("{}: cannot be written", folder.string()); });
-    check<ConfigError>(flock(descriptor_, LOCK_EX | LOCK_NB) == 0,
-                       [&] { return fmt::format("{}: another process trains here", folder.string()); });
-  }
-  ~FolderLock() { close(descriptor_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
-
-/// Where training stands; what state.json holds.
-struct Position {
-  int64_t epoch = 0;    ///< that is being made
-  int64_t batches = 0;  ///< of it that are done
-  int64_t step = 0;     ///< optimiser steps in all
-  double loss_sum = 0;  ///< over the samples of this epoch so far
-  double norm = 0;      ///< of the last gradient
-  int64_t best_epoch = 0;
-  double best = std::numeric_limits<double>::infinity();
-  int64_t epochs_without_gain = 0;
-  double seconds = 0;  ///< of training, earlier runs included
-  Metrics last, best_metrics;
-};
-
-nlohmann::json to_json(const Metrics& metrics) {
-  nlohmann::json json = nlohmann::json::array();  // in order
-  for (const auto& [name, value] : metrics)
-    json.push_back({name, std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr)});
-  return json;
-}
-
-Metrics metrics_from(const nlohmann::json& json) {
-  Metrics metrics;
-  for (const auto& item : json)
-    metrics.emplace_back(item.at(0).get<std::string>(),
-                         item.at(1).is_number() ? item.at(1).get<double>() : std::nan(""));
-  return metrics;
-}
-
-nlohmann::json metric_object(const Metrics& metrics) {
-  nlohmann::json json = nlohmann::json::object();
-  for (const auto& [name, value] : metrics)
-    json[name] = std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
-  return json;
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
 double value_of(const Metrics& metrics, const std::string& name) {
-  for (const auto& [key, value] : metrics)
+  std::vector<std::string> names;
+  for (const auto& [key, value] : metrics) {
     if (key == name) return value;
-  fail<ConfigError>(fmt::format("the task has no metric '{}' to select by", name));
+    names.push_back(key);
+  }
+  fail<ConfigError>(fmt::format("the task has no metric '{}' to select by", name), "it has " + join_or(names));
 }
 
 class Trainer {
  public:
   Trainer(Task& task, const TrainerOptions& options, const Config& config, const fs::path& folder,
-          std::shared_ptr<Communicator> communicator)
-      : task_(task),
-        options_(options),
-        folder_(folder),
-        communicator_(std::move(communicator)),
-        parameters_(task.parameters()),
-        optimiser_(parameters_, options.optimiser) {
-    for (const auto& [key, value] : config.effective()) effective_[key] = nlohmann::json::parse(value);
-    config_text_ = config.toml();
-    samples_ = task.training_size();
-    check<ConfigError>(samples_ > 0 || options.epochs == 0, "there are no training samples");
-    epoch_steps_ = (samples_ + options.batch - 1) / options.batch;
-    if (options.ema_decay > 0)
-      for (const auto& p : parameters_) average_.push_back(p.tensor.detach().clone());
-  }
-
+          std::shared_ptr<Communicator> communicator);
   TrainingResult run(bool resume);
 
  private:
   bool leader() const { return communicator_->rank() == 0; }
-  void go_on();
-  bool restore(const fs::path& folder);
-  void check_config(const nlohmann::json& state, const fs::path& place) const;
-  void drop_later_log_lines() const;
-  void step(const std::vector<int64_t>& order);
+  // Going on.
+  void start(bool resume);
+  void restore(const fs::path& checkpoint);
+  void check_config(const nlohmann::json& state) const;
+  void check_best();
+  void share_start();
+  // One step, one epoch.
+  std::vector<int64_t> order_of_epoch() const;
+  void step(std::span<const int64_t> order);
+  double sum_over_processes(double loss);
+  [[noreturn]] void refuse_batch(std::span<const int64_t> ids, const std::string& what, double value) const;
   void finish_epoch();
-  void evaluate();
+  bool evaluate();
+  bool finished() const { return at_.epoch >= options_.epochs || out_of_patience(); }
+  bool out_of_patience() const {
+    const int64_t evaluated = at_.epoch - at_.epoch % options_.evaluate_epochs;  // the last epoch that was
+    return options_.patience > 0 && evaluated - at_.best_epoch >= options_.patience;
+  }
+  // Keeping.
+  void exchange_average();
   void save(const fs::path& folder, bool whole);
   void checkpoint();
-  void exchange_average();
-  void write_curves() const;
-  [[noreturn]] void refuse_batch(std::span<const int64_t> ids, const std::string& what, double value);
-  double rate() const {
+  bool checkpoint_due() const { return seconds_since(saved_) > 60 * options_.checkpoint_minutes; }
+  void agree_on_stop();
+  void stop_if_asked();
+  void write_results();
+
+  /// Broadcasts tensors of any device.
+  void broadcast(std::vector<at::Tensor> tensors) const;
+  double seconds() const { return seconds_before_ + seconds_since(begun_); }
+  double rate(int64_t step) const {
     return options_.optimiser.learning_rate *
-           schedule_factor(options_.schedule, at_.step, options_.epochs * epoch_steps_, epoch_steps_);
+           schedule_factor(options_.schedule, step, options_.epochs * epoch_steps_, epoch_steps_);
   }
 
   Task& task_;
   const TrainerOptions& options_;
+  const Config& config_;
   fs::path folder_;
   std::shared_ptr<Communicator> communicator_;
+  std::unique_ptr<RunFolder> run_folder_;  // of the leader, as the log
   std::vector<operators::ParameterGroup> parameters_;
   Optimiser optimiser_;
   std::vector<at::Tensor> average_;  // EMA of the parameters
-  nlohmann::json effective_;
+  at::Device device_ = at::kCPU;
+  std::vector<std::pair<std::string, at::Generator>> generators_;  // and their names in checkpoints
+  nlohmann::json effective_ = nlohmann::json::object();
   std::string config_text_;
   int64_t samples_ = 0, epoch_steps_ = 0;
   Position at_;
-  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now(), saved_ = begun_;
+  std::unique_ptr<RunLog> log_;
+  std::unique_ptr<StopRequests> requests_;
+  bool stop_ = false;  // all processes agreed to
+  Clock::time_point begun_ = Clock::now(), saved_ = begun_;
   double seconds_before_ = 0;
-  std::unique_ptr<EventFile> events_;
+  double epoch_seconds_ = 0;  // of the steps that this process made in this epoch
+  int64_t epoch_samples_ = 0;
 };
+
+Trainer::Trainer(Task& task, const TrainerOptions& options, const Config& config, const fs::path& folder,
+                 std::shared_ptr<Communicator> communicator)
+    : task_(task),
+      options_(options),
+      config_(config),
+      folder_(folder),
+      communicator_(std::move(communicator)),
+      parameters_(task.parameters()),
+      optimiser_(parameters_, options.optimiser),
+      samples_(task.training_size()) {
+  check<ConfigError>(!parameters_.empty(), "the model has no parameters to train");
+  check<ConfigError>(samples_ > 0 || options.epochs == 0, "there are no training samples");
+  device_ = parameters_.front().tensor.device();
+  generators_ = {{"generator", at::globalContext().defaultGenerator(at::kCPU)}};
+  if (device_.is_cuda()) generators_.emplace_back("generator.cuda", at::globalContext().defaultGenerator(device_));
+  for (const auto& [key, value] : config.effective()) effective_[key] = nlohmann::json::parse(value);
+  config_text_ = config.toml();
+  epoch_steps_ = (samples_ + options.batch - 1) / options.batch;
+  if (options.ema_decay > 0)
+    for (const auto& p : parameters_) average_.push_back(p.tensor.detach().clone());
+  if (leader()) run_folder_ = std::make_unique<RunFolder>(folder);
+}
+
+void Trainer::start(bool resume) {
+  const auto folders = checkpoint_folders(folder_);
+  check<ConfigError>(
+      resume || folders.empty(), [&] { return fmt::format("{} holds a run already", folder_.string()); },
+      "continue it with --resume, or choose another folder");
+  std::string problems;
+  for (const auto& folder : folders) {
+    try {
+      restore(folder);
+      check_best();
+      log::info(fmt::format("resuming at epoch {}, step {} from {}", at_.epoch + 1, at_.step, folder.string()));
+      return;
+    } catch (const DataError& error) {
+      problems += "\n  " + error.message();
+      if (folder != folders.back())
+        log::warning(fmt::format("{}: not usable, taking the one before: {}", folder.string(), error.message()));
+    }
+  }
+  check<DataError>(
+      problems.empty(), [&] { return fmt::format("{}: no checkpoint can be used:{}", folder_.string(), problems); },
+      "choose another folder to start anew");
+}
+
+void Trainer::check_config(const nlohmann::json& state) const {
+  const nlohmann::json& before = state.at("effective");
+  std::vector<std::string> keys;
+  for (const auto& item : before.items()) keys.push_back(item.key());
+  for (const auto& item : effective_.items())
+    if (!before.contains(item.key())) keys.push_back(item.key());
+  std::vector<std::string> differences;
+  const auto text = [](const nlohmann::json& json, const std::string& key) {
+    return json.contains(key) ? json[key].dump() : "absent";
+  };
+  for (const auto& key : keys) {
+    if (key == "training.epochs" || key == "training.checkpoint_minutes" || key == "training.log_steps") continue;
+    if (!before.contains(key) && !config_.has(key)) continue;  // a default that this version was the first to have
+    const std::string was = text(before, key), is = text(effective_, key);
+    if (was != is) differences.push_back(fmt::format("\n  {} was {}, now {}", key, was, is));
+  }
+  check<ConfigError>(
+      differences.empty(),
+      [&] {
+        const size_t shown = std::min<size_t>(differences.size(), 10);
+        std::string list;
+        for (size_t i = 0; i < shown; ++i) list += differences[i];
+        if (shown < differences.size()) list += fmt::format("\n  and {} more", differences.size() - shown);
+        return fmt::format("{}: this run has another configuration:{}", folder_.string(), list);
+      },
+      "choose another output folder, or take the old configuration");
+}
+
+void Trainer::restore(const fs::path& folder) {
+  const TrainingCheckpoint c = load_training_checkpoint(folder);
+  const std::string origin = folder.string();
+  try {
+    check_config(c.state);
+    const std::map<std::string, at::Tensor> found(c.optimiser.begin(), c.optimiser.end());
+    const auto tensor = [&](const std::string& name) {
+      const auto it = found.find(name);
+      check<DataError>(it != found.end(), [&] { return fmt::format("{}: no tensor '{}'", origin, name); });
+      return it->second;
+    };
+    load_weights(task_.module(), c.model, origin);
+    optimiser_.load(c.optimiser, origin);
+    const at::NoGradGuard no_grad;
+    for (size_t i = 0; i < average_.size(); ++i) {
+      const at::Tensor raw = tensor("raw." + parameters_[i].name);
+      check<DataError>(raw.sizes() == average_[i].sizes() && raw.scalar_type() == average_[i].scalar_type(), [&] {
+        return fmt::format("{}: 'raw.{}' is {}, expected {}", origin, parameters_[i].name, shape_text(raw.sizes()),
+                           shape_text(average_[i].sizes()));
+      });
+      average_[i].copy_(parameters_[i].tensor.detach());
+      parameters_[i].tensor.detach().copy_(raw);
+    }
+    for (auto& [name, generator] : generators_) generator.set_state(tensor(name));
+    at_ = Position::from_json(c.state);
+    const auto& origins = c.state.at("provenance");
+    const auto differs = [&](const char* what, const std::string& was, const std::string& is) {
+      if (was != is)
+        log::warning(
+            fmt::format("this run had {} {}, now {}: the weights may differ in rounding from those of an "
+                        "uninterrupted run",
+                        was, what, is));
+    };
+    differs("threads", origins.at("threads").get<std::string>(), provenance().at("threads"));
+    differs("processes", c.state.at("processes").dump(), std::to_string(communicator_->size()));
+  } catch (const nlohmann::json::exception& error) {
+    fail<DataError>(fmt::format("{}/state.json: {}", origin, error.what()));
+  } catch (const c10::Error& error) {
+    fail<DataError>(fmt::format("{}: {}", origin, error.what_without_backtrace()));
+  }
+  seconds_before_ = at_.seconds;
+}
+
+/// best/ is written after the checkpoint that names it: a kill between the two leaves it behind.
+void Trainer::check_best() {
+  if (at_.best_metrics.empty()) return;
+  const bool is_here = at_.best_epoch == at_.epoch && at_.batches == 0;
+  try {
+    const auto best = load_training_checkpoint(folder_ / "best");
+    if (!is_here || best.state.value("step", int64_t{-1}) == at_.step) return;
+  } catch (const std::exception& error) {
+    if (!is_here) {
+      log::warning(fmt::format("{}; the best weights are chosen anew", error.what()));
+      at_.best_metrics.clear();
+      at_.best = std::numeric_limits<double>::infinity();
+      at_.best_epoch = at_.epoch;
+    }
+  }
+  if (is_here) save(folder_ / "best", false);
+}
+
+void Trainer::broadcast(std::vector<at::Tensor> tensors) const {
+  std::vector<at::Tensor> here;
+  for (const auto& tensor : tensors) here.push_back(tensor.detach().to(device_));
+  communicator_->broadcast(here);
+  for (size_t i = 0; i < tensors.size(); ++i)
+    if (!here[i].is_same(tensors[i])) tensors[i].detach().copy_(here[i]);
+}
+
+/// Everybody starts where the leader does; the others need not see its folder.
+void Trainer::share_start() {
+  if (communicator_->size() == 1) return;
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> tensors;
+  for (const auto& [name, tensor] : module_tensors(task_.module())) tensors.push_back(tensor);
+  for (const auto& [name, tensor] : optimiser_.state()) tensors.push_back(tensor);
+  tensors.insert(tensors.end(), average_.begin(), average_.end());
+  std::vector<at::Tensor> states;
+  for (const auto& [name, generator] : generators_) states.push_back(generator.get_state().clone());
+  tensors.insert(tensors.end(), states.begin(), states.end());
+  broadcast(tensors);
+  for (size_t i = 0; i < generators_.size(); ++i) generators_[i].second.set_state(states[i]);
+
+  std::string text = at_.json().dump();
+  const at::Tensor size = at::full({1}, static_cast<int64_t>(text.size()), at::kLong);
+  broadcast({size});
+  const at::Tensor bytes = at::zeros({size.item<int64_t>()}, at::kByte);
+  if (leader()) std::copy(text.begin(), text.end(), bytes.mutable_data_ptr<uint8_t>());
+  broadcast({bytes});
+  text.assign(reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel()));
+  at_ = Position::from_json(nlohmann::json::parse(text));
+  seconds_before_ = at_.seconds;
+}
 
 void Trainer::exchange_average() {
   const at::NoGradGuard no_grad;
@@ -185,195 +292,121 @@ void Trainer::exchange_average() {
 void Trainer::save(const fs::path& folder, bool whole) {
   if (!leader()) return;
   TrainingCheckpoint c;
-  if (!average_.empty()) exchange_average();  // the model is the average; the raw weights are the optimiser's
-  for (const auto& [name, tensor] : module_tensors(task_.module())) c.model.emplace_back(name, tensor.detach().clone());
-  if (!average_.empty()) exchange_average();
-  for (const auto& [name, tensor] : task_.constants()) c.constants.emplace_back(name, tensor);
   if (whole) {
     c.optimiser = optimiser_.state();
     if (!average_.empty())
-      for (const auto& p : parameters_) c.optimiser.emplace_back("raw." + p.name, p.tensor);
-    c.optimiser.emplace_back("generator", at::globalContext().defaultGenerator(at::kCPU).get_state());
+      for (const auto& p : parameters_) c.optimiser.emplace_back("raw." + p.name, p.tensor.detach().clone());
+    for (const auto& [name, generator] : generators_) c.optimiser.emplace_back(name, generator.get_state());
   }
-  c.state = {{"config", config_text_},
-             {"effective", effective_},
-             {"epoch", at_.epoch},
-             {"batches", at_.batches},
-             {"step", at_.step},
-             {"loss_sum", at_.loss_sum},
-             {"gradient_norm", at_.norm},
-             {"best_epoch", at_.best_epoch},
-             {"best", std::isfinite(at_.best) ? nlohmann::json(at_.best) : nlohmann::json(nullptr)},
-             {"epochs_without_gain", at_.epochs_without_gain},
-             {"seconds", at_.seconds},
-             {"last", to_json(at_.last)},
-             {"best_metrics", to_json(at_.best_metrics)},
-             {"processes", communicator_->size()},
-             {"provenance", provenance()}};
+  exchange_average();  // the model is the average
+  for (const auto& [name, tensor] : module_tensors(task_.module())) c.model.emplace_back(name, tensor.detach().clone());
+  exchange_average();
+  for (const auto& [name, tensor] : task_.constants()) c.constants.emplace_back(name, tensor);
+  c.state = at_.json();
+  c.state["config"] = config_text_;
+  c.state["config_hash"] = text_hash(config_text_);
+  c.state["effective"] = effective_;
+  c.state["learning_rate"] = rate(at_.step);
+  c.state["processes"] = communicator_->size();
+  c.state["provenance"] = provenance();
   save_training_checkpoint(folder, c);
 }
 
 void Trainer::checkpoint() {
-  const auto now = std::chrono::steady_clock::now();
-  at_.seconds = seconds_before_ + std::chrono::duration<double>(now - begun_).count();
-  saved_ = now;
+  saved_ = Clock::now();
+  at_.seconds = seconds();
   if (!leader()) return;
-  fs::create_directories(folder_ / "checkpoints");
-  save(folder_ / "checkpoints" / fmt::format("step-{:09}", at_.step), true);
-  const auto all = checkpoint_folders(folder_);
-  std::error_code ignored;
-  for (size_t i = 2; i < all.size(); ++i) fs::remove_all(all[i], ignored);
+  save(run_folder_->checkpoint(at_.step), true);
+  run_folder_->prune();
 }
 
-void Trainer::check_config(const nlohmann::json& state, const fs::path& place) const {
-  const nlohmann::json known = state.value("effective", nlohmann::json::object());
-  std::string differences;
-  const auto compare = [&](const std::string& key) {
-    if (key == "training.epochs" || key == "training.checkpoint_minutes") return;  // may change
-    const auto text = [&](const nlohmann::json& json) { return json.contains(key) ? json[key].dump() : "absent"; };
-    if (text(known) != text(effective_))
-      differences += fmt::format("\n  {} was {}, now {}", key, text(known), text(effective_));
-  };
-  for (const auto& item : known.items()) compare(item.key());
-  for (const auto& item : effective_.items())
-    if (!known.contains(item.key())) compare(item.key());
-  check<ConfigError>(
-      differences.empty(),
-      [&] { return fmt::format("{}: this run has another configuration:{}", place.string(), differences); },
-      "choose another output folder, or take the old configuration");
+std::vector<int64_t> Trainer::order_of_epoch() const {
+  std::vector<int64_t> order(static_cast<size_t>(samples_));
+  std::iota(order.begin(), order.end(), 0);
+  Rng rng(options_.seed, fmt::format("order {}", at_.epoch));
+  for (size_t i = order.size(); i > 1; --i)
+    std::swap(order[i - 1], order[static_cast<size_t>(rng.below(static_cast<int64_t>(i)))]);
+  return order;
 }
 
-bool Trainer::restore(const fs::path& folder) {
-  const TrainingCheckpoint c = load_training_checkpoint(folder);
-  check_config(c.state, folder_);
-  const std::string origin = folder;
-  NamedTensors moments = c.optimiser;
-  load_weights(task_.module(), c.model, origin);
-  if (!average_.empty()) {
-    const at::NoGradGuard no_grad;
-    const std::map<std::string, at::Tensor> found(moments.begin(), moments.end());
-    for (size_t i = 0; i < average_.size(); ++i) {
-      average_[i].copy_(parameters_[i].tensor.detach());
-      const auto raw = found.find("raw." + parameters_[i].name);
-      check<DataError>(raw != found.end() && raw->second.sizes() == average_[i].sizes(),
-                       [&] { return fmt::format("{}: no raw weights of {}", origin, parameters_[i].name); });
-      parameters_[i].tensor.detach().copy_(raw->second);
-    }
-  }
-  optimiser_.load(moments, origin);
-  const auto generator =
-      std::find_if(moments.begin(), moments.end(), [](const auto& m) { return m.first == "generator"; });
-  check<DataError>(generator != moments.end(), [&] { return fmt::format("{}: no generator state", origin); });
-  at::Generator state = at::globalContext().defaultGenerator(at::kCPU);
-  state.set_state(generator->second);
-  const auto& s = c.state;
-  try {
-    at_.epoch = s.at("epoch");
-    at_.batches = s.at("batches");
-    at_.step = s.at("step");
-    at_.loss_sum = s.at("loss_sum");
-    at_.norm = s.at("gradient_norm");
-    at_.best_epoch = s.at("best_epoch");
-    at_.best = s.at("best").is_number() ? s.at("best").get<double>() : std::numeric_limits<double>::infinity();
-    at_.epochs_without_gain = s.at("epochs_without_gain");
-    at_.seconds = seconds_before_ = s.at("seconds");
-    at_.last = metrics_from(s.at("last"));
-    at_.best_metrics = metrics_from(s.at("best_metrics"));
-  } catch (const nlohmann::json::exception& error) {
-    fail<DataError>(fmt::format("{}/state.json: {}", origin, error.what()));
-  }
-  log::info(fmt::format("resuming at epoch {}, step {} from {}", at_.epoch + 1, at_.step, origin));
-  return true;
-}
-
-void Trainer::go_on() {
-  for (const auto& folder : checkpoint_folders(folder_)) {
-    try {
-      restore(folder);
-      return;
-    } catch (const DataError& error) {
-      log::warning(fmt::format("{}: not usable, trying the one before ({})", folder.string(), error.message()));
-    }
-  }
-}
-
-void Trainer::drop_later_log_lines() const {
-  const fs::path file = folder_ / "log.jsonl";
-  std::ifstream stream(file);
-  if (!stream) return;
-  std::string kept;
-  for (std::string line; std::getline(stream, line);) {
-    const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (json.is_object() && json.value("step", int64_t{0}) <= at_.step && json.value("epoch", int64_t{0}) <= at_.epoch)
-      kept += line + "\n";
-  }
-  write_file_atomically(file, kept);
-}
-
-void Trainer::refuse_batch(std::span<const int64_t> ids, const std::string& what, double value) {
+void Trainer::refuse_batch(std::span<const int64_t> ids, const std::string& what, double value) const {
+  const std::string samples = task_.describe_samples(ids);
   const nlohmann::json json{{"epoch", at_.epoch + 1},
                             {"step", at_.step},
                             {"what", what},
                             {"value", fmt::format("{}", value)},
                             {"samples", std::vector<int64_t>(ids.begin(), ids.end())},
-                            {"description", task_.describe_samples(ids)}};
-  write_file_atomically(
-      folder_ / fmt::format("failed_batch{}.json", leader() ? "" : std::to_string(communicator_->rank())),
-      json.dump(2) + "\n");
-  fail<DataError>(fmt::format("epoch {}, step {}: the {} is not finite ({}) for {}", at_.epoch + 1, at_.step, what,
-                              value, task_.describe_samples(ids)),
-                  "lower the learning rate, or set training.clip_norm; the last checkpoint is good, and "
-                  "failed_batch.json names the samples");
+                            {"description", samples}};
+  const std::string name = leader() ? "failed_batch.json" : fmt::format("failed_batch_{}.json", communicator_->rank());
+  try {
+    write_file_atomically(folder_ / name, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  } catch (const DataError& error) {
+    log::warning(error.message());  // what happened matters more
+  }
+  fail<DataError>(
+      fmt::format("epoch {}, step {}: the {} is not finite ({}) for {}", at_.epoch + 1, at_.step, what, value, samples),
+      fmt::format("lower the learning rate, or set training.clip_norm; the last checkpoint is good, and {} names the "
+                  "samples",
+                  name));
 }
 
-void Trainer::step(const std::vector<int64_t>& order) {
-  const int64_t first = at_.batches * options_.batch, last = std::min(samples_, first + options_.batch);
-  const int64_t count = last - first, ranks = communicator_->size(), rank = communicator_->rank();
+/// Adds gradients and losses over the processes, and says whether one of them was asked to stop. A gradient that no
+/// process has stays undefined, as with one process.
+double Trainer::sum_over_processes(double loss) {
+  std::vector<double> flags = {loss, requests_->asked() ? 1.0 : 0.0};
+  for (const auto& p : parameters_) flags.push_back(p.tensor.grad().defined() ? 1 : 0);
+  const at::Tensor words = at::tensor(flags, at::kDouble).to(device_);
+  std::vector<at::Tensor> sums{words};
+  for (const auto& p : parameters_) {
+    if (!p.tensor.grad().defined()) p.tensor.mutable_grad() = at::zeros_like(p.tensor);
+    sums.push_back(p.tensor.grad());
+  }
+  communicator_->all_reduce(sums);
+  const at::Tensor said = words.cpu();
+  const double* total = said.const_data_ptr<double>();
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    if (total[2 + i] == 0) parameters_[i].tensor.mutable_grad() = at::Tensor();
+  stop_ = total[1] > 0;
+  return total[0];
+}
+
+void Trainer::step(std::span<const int64_t> order) {
+  const auto begin = Clock::now();
+  const int64_t first = at_.batches * options_.batch, count = std::min(options_.batch, samples_ - first);
+  const int64_t ranks = communicator_->size(), rank = communicator_->rank();
   const int64_t from = first + count * rank / ranks, to = first + count * (rank + 1) / ranks;
-  const std::span<const int64_t> mine(order.data() + from, static_cast<size_t>(to - from));
+  const auto mine = order.subspan(static_cast<size_t>(from), static_cast<size_t>(to - from));
   const double weight = options_.sum_loss ? 1.0 : 1.0 / static_cast<double>(count);
-  const int64_t micro = options_.micro_batch > 0 ? options_.micro_batch : options_.batch;
+  const auto micro = static_cast<size_t>(options_.micro_batch > 0 ? options_.micro_batch : options_.batch);
   const Step place{options_.seed, at_.epoch, at_.step};
 
-  for (const auto& p : parameters_) p.tensor.mutable_grad() = at::Tensor();
+  clear_gradients(parameters_);
   double loss = 0;
-  for (size_t i = 0; i < mine.size(); i += static_cast<size_t>(micro)) {
-    const auto ids = mine.subspan(i, std::min(static_cast<size_t>(micro), mine.size() - i));
-    const bool mixed = options_.precision == "bfloat16";
-    if (mixed) at::autocast::set_autocast_enabled(at::kCPU, true);
+  std::span<const int64_t> bad;
+  for (size_t i = 0; i < mine.size() && bad.empty(); i += micro) {
+    const auto ids = mine.subspan(i, std::min(micro, mine.size() - i));
+    const MixedPrecision mixed(options_.precision == "bfloat16", device_.type());
     const double part = task_.accumulate_gradients(ids, weight, place);
-    if (mixed) {
-      at::autocast::clear_cache();
-      at::autocast::set_autocast_enabled(at::kCPU, false);
-    }
-    if (!std::isfinite(part)) refuse_batch(ids, "loss", part);
     loss += part;
+    if (!std::isfinite(part)) bad = ids;
   }
   if (ranks > 1) {
-    std::vector<at::Tensor> sums{at::full({1}, loss, at::kDouble)};
-    for (const auto& p : parameters_) {
-      if (!p.tensor.grad().defined()) p.tensor.mutable_grad() = at::zeros_like(p.tensor);
-      sums.push_back(p.tensor.grad());
-    }
-    communicator_->all_reduce(sums);
-    loss = sums[0].item<double>();
+    const double own = loss;
+    loss = sum_over_processes(loss);
+    check<DataError>(
+        std::isfinite(loss) || !std::isfinite(own),
+        [&] {
+          return fmt::format("epoch {}, step {}: the loss of another process is not finite", at_.epoch + 1, at_.step);
+        },
+        "its message and its failed_batch file name the samples");
   }
+  if (!bad.empty()) refuse_batch(bad, "loss", loss);
+  at_.gradient_norm = gradient_norm(parameters_);
+  if (!std::isfinite(at_.gradient_norm)) refuse_batch(mine, "gradient", at_.gradient_norm);
+  if (options_.clip_norm > 0) clip_gradients(parameters_, at_.gradient_norm, options_.clip_norm);
+  const double learning_rate = rate(at_.step);
+  optimiser_.step(learning_rate);
   {
-    const at::NoGradGuard no_grad;
-    double square = 0;
-    for (const auto& p : parameters_)
-      if (p.tensor.grad().defined()) {
-        const double norm = at::linalg_vector_norm(p.tensor.grad()).item<double>();
-        square += norm * norm;
-      }
-    at_.norm = std::sqrt(square);
-    if (!std::isfinite(at_.norm)) refuse_batch(mine, "gradient", at_.norm);
-    if (options_.clip_norm > 0 && at_.norm > options_.clip_norm)
-      for (const auto& p : parameters_)
-        if (p.tensor.grad().defined()) p.tensor.mutable_grad().mul_(options_.clip_norm / at_.norm);
-  }
-  optimiser_.step(rate());
-  if (!average_.empty()) {
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < average_.size(); ++i)
       average_[i].mul_(options_.ema_decay).add_(parameters_[i].tensor.detach(), 1 - options_.ema_decay);
@@ -381,149 +414,132 @@ void Trainer::step(const std::vector<int64_t>& order) {
   ++at_.step;
   ++at_.batches;
   at_.loss_sum += loss;
+  if (ranks == 1) stop_ = requests_->asked();
+  epoch_seconds_ += seconds_since(begin);
+  epoch_samples_ += count;
+  if (log_ && options_.log_steps > 0 && at_.step % options_.log_steps == 0)
+    log_->step({at_.epoch + 1, at_.step, loss / static_cast<double>(count), learning_rate, at_.gradient_norm},
+               at_.batches);
 }
 
-void Trainer::evaluate() {
+/// True where the weights are the best so far.
+bool Trainer::evaluate() {
   const at::NoGradGuard no_grad;
-  // Running statistics differ between processes, which saw different samples: everybody takes the leader's.
-  if (communicator_->size() > 1) {
-    std::vector<at::Tensor> buffers;
-    for (const auto& buffer : task_.module().buffers()) buffers.push_back(buffer);
-    if (!buffers.empty()) communicator_->broadcast(buffers);
+  if (communicator_->size() > 1) {  // running statistics differ: every process saw other samples
+    const std::vector<at::Tensor> buffers = task_.module().buffers();
+    if (!buffers.empty()) broadcast(buffers);
   }
-  if (!average_.empty()) exchange_average();
+  exchange_average();
   task_.module().eval();
   at_.last = task_.evaluate();
   task_.module().train();
-  if (!average_.empty()) exchange_average();
-  const double score = value_of(at_.last, task_.selection_metric());
-  if (score < at_.best || at_.best_metrics.empty()) {
-    at_.best = score;
-    at_.best_epoch = at_.epoch;
-    at_.best_metrics = at_.last;
-    at_.epochs_without_gain = 0;
-    save(folder_ / "best", false);
-  } else {
-    at_.epochs_without_gain += options_.evaluate_epochs;
+  exchange_average();
+  if (communicator_->size() > 1) {  // one opinion of what is best
+    std::vector<double> values;
+    for (const auto& [name, value] : at_.last) values.push_back(value);
+    const at::Tensor shared = at::tensor(values, at::kDouble);
+    broadcast({shared});
+    for (size_t i = 0; i < values.size(); ++i) at_.last[i].second = shared.const_data_ptr<double>()[i];
   }
+  const double score = value_of(at_.last, task_.selection_metric());
+  if (std::isnan(score)) log::warning(fmt::format("epoch {}: {} is NaN", at_.epoch, task_.selection_metric()));
+  if (!(score < at_.best) && !at_.best_metrics.empty()) return false;
+  at_.best = std::isnan(score) ? std::numeric_limits<double>::infinity() : score;
+  at_.best_epoch = at_.epoch;
+  at_.best_metrics = at_.last;
+  return true;
 }
 
 void Trainer::finish_epoch() {
-  const double loss = at_.loss_sum / static_cast<double>(samples_), learning_rate = rate();
+  const double loss = at_.loss_sum / static_cast<double>(samples_), learning_rate = rate(at_.step - 1);
   ++at_.epoch;
   at_.batches = 0;
   at_.loss_sum = 0;
   const bool evaluated = at_.epoch % options_.evaluate_epochs == 0 || at_.epoch == options_.epochs;
-  if (evaluated) evaluate();
-  if (leader()) {
-    const double seconds =
-        seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count();
-    nlohmann::json line{{"epoch", at_.epoch},
-                        {"step", at_.step},
-                        {"loss", loss},
-                        {"learning_rate", learning_rate},
-                        {"gradient_norm", at_.norm},
-                        {"seconds", seconds},
-                        {"samples_per_second", static_cast<double>(at_.epoch * samples_) / std::max(1e-9, seconds)}};
-    if (evaluated) line["metrics"] = metric_object(at_.last);
-    std::ofstream(folder_ / "log.jsonl", std::ios::app) << line.dump() << "\n" << std::flush;
-    events_->scalar("train/loss", at_.step, loss);
-    events_->scalar("train/learning_rate", at_.step, learning_rate);
-    events_->scalar("train/gradient_norm", at_.step, at_.norm);
-    if (evaluated)
-      for (const auto& [name, value] : at_.last) events_->scalar("validation/" + name, at_.step, value);
-    events_->flush();
-  }
-  const std::chrono::duration<double> since = std::chrono::steady_clock::now() - saved_;
-  if (evaluated || since.count() > 60 * options_.checkpoint_minutes) checkpoint();
+  const bool better = evaluated && evaluate();
+  if (log_)
+    log_->epoch({at_.epoch, at_.step, loss, learning_rate, at_.gradient_norm}, seconds(),
+                static_cast<double>(epoch_samples_) / std::max(1e-9, epoch_seconds_), evaluated ? &at_.last : nullptr);
+  epoch_seconds_ = 0;
+  epoch_samples_ = 0;
+  agree_on_stop();
+  if (evaluated || stop_ || checkpoint_due()) checkpoint();
+  if (better) save(folder_ / "best", false);
 }
 
-void Trainer::write_curves() const {
-  plot::Series loss{.name = "training loss"}, metric{.name = "validation " + task_.selection_metric()};
-  std::ifstream stream(folder_ / "log.jsonl");
-  for (std::string line; std::getline(stream, line);) {
-    const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object()) continue;
-    const double epoch = json.value("epoch", 0.0);
-    if (const double value = json.value("loss", 0.0); value > 0) {
-      loss.x.push_back(epoch);
-      loss.y.push_back(value);
-    }
-    const auto& values = json.value("metrics", nlohmann::json::object());
-    if (values.contains(task_.selection_metric()) && values[task_.selection_metric()].is_number()) {
-      const double value = values[task_.selection_metric()];
-      if (value > 0) {
-        metric.x.push_back(epoch);
-        metric.y.push_back(value);
-      }
-    }
-  }
-  plot::Chart chart{.title = "Training", .x = {.label = "epoch"}, .y = {.label = "", .scale = plot::Scale::log}};
-  if (loss.x.size() > 1) chart.series.push_back(loss);
-  if (metric.x.size() > 1) chart.series.push_back(metric);
-  if (!chart.series.empty()) write_file_atomically(folder_ / "results" / "curves.svg", plot::svg(chart));
+/// Evaluation takes long: somebody may have been asked since the last step.
+void Trainer::agree_on_stop() {
+  stop_ = requests_->asked();
+  if (communicator_->size() == 1) return;
+  const at::Tensor word = at::full({1}, stop_ ? 1.0 : 0.0, at::TensorOptions().dtype(at::kDouble).device(device_));
+  communicator_->all_reduce({word});
+  stop_ = word.item<double>() > 0;
+}
+
+void Trainer::stop_if_asked() {
+  if (!stop_) return;
+  const std::string signal = requests_->signal_name();
+  fail<BackendError>(fmt::format("stopped{} in epoch {} of {}, after step {}", signal.empty() ? "" : " by " + signal,
+                                 std::min(at_.epoch + 1, options_.epochs), options_.epochs, at_.step),
+                     fmt::format("continue with --resume; the checkpoint is in {}", folder_.string()));
+}
+
+/// With the best weights, which stay in the module.
+void Trainer::write_results() {
+  const TrainingCheckpoint best = load_training_checkpoint(folder_ / "best");
+  load_weights(task_.module(), best.model, (folder_ / "best").string());
+  const at::NoGradGuard no_grad;
+  task_.module().eval();
+  task_.write_results(folder_ / "results");
+  const std::string curves = curves_svg(folder_ / "log.jsonl", task_.selection_metric());
+  if (!curves.empty()) write_file_atomically(folder_ / "results" / "curves.svg", curves);
+  std::string table = fmt::format("{:<24} {:>12} {:>12}", "", "last", fmt::format("epoch {}", at_.best_epoch));
+  for (size_t i = 0; i < at_.last.size(); ++i)
+    table += fmt::format("\n{:<24} {:>12.5g} {:>12.5g}", at_.last[i].first, at_.last[i].second,
+                         value_of(at_.best_metrics, at_.last[i].first));
+  log::info(fmt::format("{} epochs, {} steps in {}\n{}", at_.epoch, at_.step, duration_text(seconds()), table));
 }
 
 TrainingResult Trainer::run(bool resume) {
   at::manual_seed(options_.seed);
-  const bool has_run = !checkpoint_folders(folder_).empty();
-  check<ConfigError>(
-      resume || !has_run, [&] { return fmt::format("{} holds a run already", folder_.string()); },
-      "continue it with --resume, or choose another folder");
-  if (has_run) go_on();
-  if (communicator_->size() > 1) {  // the same start everywhere
-    std::vector<at::Tensor> values;
-    for (const auto& [name, tensor] : module_tensors(task_.module())) values.push_back(tensor.detach());
-    communicator_->broadcast(values);
-  }
+  if (leader()) start(resume);
+  share_start();
   if (leader()) {
-    fs::create_directories(folder_ / "results");
+    std::error_code ignored;
+    fs::create_directories(folder_ / "results", ignored);
+    fs::remove(folder_ / "failed_batch.json", ignored);
     write_file_atomically(folder_ / "config.toml", config_text_);
-    drop_later_log_lines();
-    events_ = std::make_unique<EventFile>(folder_, at_.step);
+    log_ = std::make_unique<RunLog>(folder_, at_.step);
   }
   task_.module().train();
-  bool stopped = false;
+  requests_ = std::make_unique<StopRequests>();
+  begun_ = saved_ = Clock::now();
+  if (at_.best_metrics.empty() && evaluate()) save(folder_ / "best", false);  // what the start is worth
   {
-    const StopRequests requests;
-    Progress progress("training", std::max<int64_t>(1, (options_.epochs - at_.epoch) * epoch_steps_ - at_.batches));
-    if (at_.step == 0 && at_.last.empty()) evaluate();  // what the start is worth
-    while (at_.epoch < options_.epochs && !stopped) {
-      std::vector<int64_t> order(static_cast<size_t>(samples_));
-      std::iota(order.begin(), order.end(), 0);
-      Rng rng(options_.seed, fmt::format("order {}", at_.epoch));
-      for (size_t i = order.size(); i > 1; --i)
-        std::swap(order[i - 1], order[static_cast<size_t>(rng.below(static_cast<int64_t>(i)))]);
+    Progress progress("training", (options_.epochs - at_.epoch) * epoch_steps_ - at_.batches);
+    while (!finished()) {
+      const std::vector<int64_t> order = order_of_epoch();
       while (at_.batches < epoch_steps_) {
         step(order);
+        const int64_t done = std::min(samples_, at_.batches * options_.batch);
+        progress.note(fmt::format("epoch {}/{}, loss {:.4g}, best {} {:.4g}", at_.epoch + 1, options_.epochs,
+                                  at_.loss_sum / static_cast<double>(done), task_.selection_metric(), at_.best));
         progress.advance();
-        const bool asked = stop_signal != 0;
-        const std::chrono::duration<double> since = std::chrono::steady_clock::now() - saved_;
-        if (at_.batches < epoch_steps_ && (asked || since.count() > 60 * options_.checkpoint_minutes)) checkpoint();
-        if (asked) {
-          if (at_.batches == epoch_steps_) finish_epoch();
-          fail<BackendError>(fmt::format("stopped at epoch {}, step {}", at_.epoch + 1, at_.step),
-                             fmt::format("continue with --resume; the checkpoint is in {}", folder_.string()));
-        }
+        if (at_.batches == epoch_steps_) break;
+        if (stop_ || checkpoint_due()) checkpoint();
+        stop_if_asked();
       }
-      const double loss = at_.loss_sum / static_cast<double>(samples_);
       finish_epoch();
-      progress.note(
-          fmt::format("epoch {}, loss {:.4g}, best {} {:.4g}", at_.epoch, loss, task_.selection_metric(), at_.best));
-      stopped = options_.patience > 0 && at_.epochs_without_gain >= options_.patience;
+      stop_if_asked();
     }
   }
-  if (stopped)
-    log::info(fmt::format("no better {} for {} epochs: stopped", task_.selection_metric(), at_.epochs_without_gain));
-  checkpoint();
-  if (leader()) {
-    const TrainingCheckpoint best = load_training_checkpoint(folder_ / "best");
-    load_weights(task_.module(), best.model, (folder_ / "best").string());
-    const at::NoGradGuard no_grad;
-    task_.module().eval();
-    task_.write_results(folder_ / "results");
-    write_curves();
-  }
+  const bool early = at_.epoch < options_.epochs;
+  if (early)
+    log::info(fmt::format("no better {} for {} epochs: stopped", task_.selection_metric(), at_.epoch - at_.best_epoch));
+  if (at_.step == 0) checkpoint();
+  requests_.reset();
+  const double seconds_in_all = seconds();
+  if (leader()) write_results();
   communicator_->barrier();
   TrainingResult result;
   result.epochs = at_.epoch;
@@ -531,8 +547,8 @@ TrainingResult Trainer::run(bool resume) {
   result.best = at_.best;
   result.last = at_.last;
   result.best_metrics = at_.best_metrics;
-  result.seconds = at_.seconds;
-  result.stopped_early = stopped;
+  result.seconds = seconds_in_all;
+  result.stopped_early = early;
   return result;
 }
 
@@ -540,17 +556,7 @@ TrainingResult Trainer::run(bool resume) {
 
 TrainingResult train(Task& task, const TrainerOptions& options, const Config& config, const fs::path& folder,
                      bool resume, const std::shared_ptr<Communicator>& communicator) {
-  if (options.precision == "bfloat16")
-    check<ConfigError>(__builtin_cpu_supports("avx512bf16") != 0,
-                       "training.precision is \"bfloat16\", which this processor computes slower than float32",
-                       "use \"float32\"");
-  std::error_code error;
-  fs::create_directories(folder, error);
-  check<DataError>(!error, [&] { return fmt::format("{}: cannot be made: {}", folder.string(), error.message()); });
-  std::unique_ptr<FolderLock> lock;
-  if (communicator->rank() == 0) lock = std::make_unique<FolderLock>(folder);
-  communicator->barrier();
-  if (options.precision == "float64") task.module().to(at::kDouble);
+  set_precision(task.module(), options.precision);
   return Trainer(task, options, config, folder, communicator).run(resume);
 }
 

@@ -24,12 +24,17 @@ struct TrainingResult {
   bool stopped_early = false;
 };
 
-/// Trains. `folder` gets config.toml (the effective config), log.jsonl, TensorBoard event files, checkpoints/ and, at
-/// the end, best/ and results/. With `resume` it goes on from the newest complete checkpoint in the folder (a fresh
-/// start where there is none): the weights are bit for bit those of an uninterrupted run on the same machine with the
-/// same number of threads. Throws ConfigError (folder holds another config, or a run and `resume` is off), DataError (a
-/// loss that is not finite: epoch, step and samples, which are saved in failed_batch.json beside the last good
-/// checkpoint; a checkpoint that cannot be written: the previous one survives).
+/// Trains (docs/training.md). `folder` gets config.toml, log.jsonl, TensorBoard event files, checkpoints/ (the last
+/// two), best/ and, at the end, results/; the module is left with the best weights (in process 0). Each epoch visits
+/// the samples in an order of its own, drawn from (seed, epoch), in batches of which the last may be smaller; each
+/// process takes a contiguous share of every batch. With `resume` training goes on from the newest checkpoint that can
+/// be read (a fresh start where there is none): the weights are bit for bit those of an uninterrupted run on the same
+/// machine with the same number of threads. SIGINT, SIGTERM and SIGHUP finish the step and write a checkpoint. Throws
+///   ConfigError   the folder holds a run of another config (the keys are named; training.epochs may change), or a run
+///                 and `resume` is off; another process trains there; a precision that the hardware has not;
+///   DataError     a loss or gradient that is not finite: epoch, step and samples, saved in failed_batch.json; a
+///                 checkpoint or log that cannot be written: earlier checkpoints survive; no checkpoint can be read;
+///   BackendError  stopped by a signal, or another process of the group has gone.
 TrainingResult train(Task& task, const TrainerOptions& options, const Config& config,
                      const std::filesystem::path& folder, bool resume,
                      const std::shared_ptr<Communicator>& communicator = single_process());

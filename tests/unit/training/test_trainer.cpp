@@ -1,0 +1,477 @@
+// The loop in one process.
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <numeric>
+
+#include "monarch/core/error.hpp"
+#include "monarch/training/checkpoint.hpp"
+#include "monarch/training/gradients.hpp"
+#include "monarch/training/trainer.hpp"
+#include "runs.hpp"
+#include "small_task.hpp"
+
+using namespace monarch;
+using namespace monarch::test;
+using namespace monarch::training;
+using Catch::Matchers::Contains;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+TrainingResult run(SmallTask& task, const std::string& toml, const fs::path& folder, bool resume = false) {
+  const SmallRun small(toml);
+  return train(task, small.options, small.config, folder, resume);
+}
+
+/// All weights after training, in double precision, as one vector.
+at::Tensor trained(const std::string& toml, const std::function<void(SmallTask&)>& prepare = {}) {
+  const TemporaryFolder folder;
+  const SmallRun small(toml);
+  SmallTask task(small.small);
+  if (prepare) prepare(task);
+  train(task, small.options, small.config, folder / "run", false);
+  std::vector<at::Tensor> flat;
+  const auto last = load_training_checkpoint(checkpoint_folders(folder / "run").front());
+  for (const auto& [name, tensor] : last.model) {
+    const at::Tensor real = tensor.is_complex() ? at::view_as_real(tensor) : tensor;
+    flat.push_back(real.to(at::kDouble).flatten());
+  }
+  return at::cat(flat);
+}
+
+constexpr const char* kExact = R"(
+[training]
+epochs = 3
+batch = 8
+precision = "float64"
+optimiser.learning_rate = 1e-2
+)";
+
+}  // namespace
+
+TEST_CASE("every epoch visits each sample once, in an order that seed and epoch alone decide") {
+  const auto visits = [](const std::string& toml) {
+    const TemporaryFolder folder;
+    SmallTask task;
+    std::vector<std::vector<int64_t>> epochs(3);
+    std::vector<size_t> sizes;
+    task.before = [&](std::span<const int64_t> ids, const Step& step) {
+      auto& seen = epochs[static_cast<size_t>(step.epoch)];
+      REQUIRE(step.step == static_cast<int64_t>(sizes.size()));
+      seen.insert(seen.end(), ids.begin(), ids.end());
+      sizes.push_back(ids.size());
+    };
+    run(task, toml, folder / "run");
+    REQUIRE(sizes == std::vector<size_t>{8, 8, 6, 8, 8, 6, 8, 8, 6});  // the last batch is what remains
+    return epochs;
+  };
+  const auto epochs = visits("[training]\nepochs = 3\nbatch = 8\nseed = 4");
+  std::vector<int64_t> all(22);
+  std::iota(all.begin(), all.end(), 0);
+  for (auto epoch : epochs) {
+    REQUIRE(epoch != all);
+    std::sort(epoch.begin(), epoch.end());
+    REQUIRE(epoch == all);
+  }
+  REQUIRE(epochs[0] != epochs[1]);
+  REQUIRE(epochs == visits("[training]\nepochs = 3\nbatch = 8\nseed = 4\noptimiser.kind = \"sgd\""));
+  REQUIRE(epochs != visits("[training]\nepochs = 3\nbatch = 8\nseed = 5"));
+}
+
+TEST_CASE("gradients accumulated over small batches are those of the whole batch") {
+  const at::Tensor whole = trained(kExact);
+  for (const char* micro : {"micro_batch = 1", "micro_batch = 3", "micro_batch = 100"})
+    REQUIRE(relative_error(trained(std::string(kExact) + micro), whole) <= 1e-12);
+  std::string other = kExact;
+  other.replace(other.find("batch = 8"), 9, "batch = 7");
+  REQUIRE(relative_error(trained(other), whole) >= 1e-3);
+}
+
+TEST_CASE("sum_loss is the gradient of the sum over the batch") {
+  const std::string sgd =
+      "[training]\nepochs = 3\nbatch = 11\nprecision = \"float64\"\noptimiser.kind = \"sgd\"\n"
+      "optimiser.weight_decay = 0\noptimiser.learning_rate = ";
+  const at::Tensor mean = trained(sgd + "11e-4"), sum = trained(sgd + "1e-4\nsum_loss = true");
+  REQUIRE(relative_error(sum, mean) <= 1e-12);
+  REQUIRE(relative_error(trained(sgd + "1e-4"), mean) >= 1e-3);
+}
+
+TEST_CASE("the norm of a gradient is taken over all parameters, and clipping scales them together") {
+  std::vector<operators::ParameterGroup> groups = {
+      {"real", at::zeros({2})}, {"complex", at::zeros({1}, at::kComplexFloat)}, {"none", at::zeros({3})}};
+  groups[0].tensor.mutable_grad() = at::tensor({3.0F, 4.0F});
+  groups[1].tensor.mutable_grad() = at::complex(at::full({1}, 12.0F), at::full({1}, 84.0F));
+  REQUIRE(std::abs(gradient_norm(groups) - 85) <= 1e-5);  // 3² + 4² + 12² + 84² = 85²
+  clip_gradients(groups, gradient_norm(groups), 100);
+  REQUIRE(groups[0].tensor.grad()[1].item<float>() == 4);
+  clip_gradients(groups, gradient_norm(groups), 17);
+  REQUIRE(std::abs(gradient_norm(groups) - 17) <= 1e-5);
+  REQUIRE(std::abs(groups[0].tensor.grad()[1].item<float>() - 0.8) <= 1e-6);
+  groups[0].tensor.mutable_grad()[0] = std::nan("");
+  REQUIRE(std::isnan(gradient_norm(groups)));
+  clear_gradients(groups);
+  for (const auto& group : groups) REQUIRE_FALSE(group.tensor.grad().defined());
+  REQUIRE(gradient_norm(groups) == 0);
+
+  // In the loop: a limit below every norm makes sgd steps of that length.
+  const TemporaryFolder folder;
+  SmallTask task;
+  at::Tensor before;
+  std::vector<double> lengths;
+  task.before = [&](std::span<const int64_t>, const Step&) {
+    std::vector<at::Tensor> flat;
+    for (const auto& p : task.net().parameters())
+      flat.push_back((p.is_complex() ? at::view_as_real(p.detach()) : p.detach()).flatten().clone());
+    const at::Tensor now = at::cat(flat);
+    if (before.defined()) lengths.push_back((now - before).norm().item<double>());
+    before = now;
+  };
+  run(task,
+      "[training]\nepochs = 2\nbatch = 8\nclip_norm = 0.01\nschedule.kind = \"constant\"\n"
+      "optimiser = {kind = \"sgd\", momentum = 0.0, weight_decay = 0.0, learning_rate = 0.5}",
+      folder / "run");
+  REQUIRE(lengths.size() == 5);
+  for (const double length : lengths) REQUIRE(std::abs(length - 0.005) <= 1e-6);
+  for (const auto& line : log_of(folder / "run")) REQUIRE(line["gradient_norm"].get<double>() >= 0.01);  // the true one
+}
+
+TEST_CASE("the average of the weights is what is evaluated and saved, the raw ones train on") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  std::vector<at::Tensor> raw, seen;  // weights before each step and at each evaluation
+  const auto weight = [&] { return task.net().a->weight.detach().clone(); };
+  task.before = [&](std::span<const int64_t>, const Step&) { raw.push_back(weight()); };
+  task.scripted = [&] {
+    seen.push_back(weight());
+    return Metrics{{"l2", 1.0 / static_cast<double>(seen.size())}};
+  };
+  run(task, "[training]\nepochs = 2\nbatch = 8\nema_decay = 0.7\ncheckpoint_minutes = 0", folder / "run");
+  const auto checkpoints = checkpoint_folders(folder / "run");
+  REQUIRE(checkpoints.size() == 2);
+  const auto last = load_training_checkpoint(checkpoints.front());
+  const auto named = [](const NamedTensors& tensors, const std::string& name) {
+    for (const auto& [key, value] : tensors)
+      if (key == name) return value;
+    return at::Tensor();
+  };
+  raw.push_back(named(last.optimiser, "raw.a.weight"));
+  at::Tensor average = raw[0].clone();
+  for (size_t i = 1; i < raw.size(); ++i) {
+    average = 0.7 * average + 0.3 * raw[i];
+    if (i == 3) REQUIRE(relative_error(seen[1], average) <= 1e-6);
+  }
+  REQUIRE(seen.size() == 3);
+  REQUIRE(relative_error(seen[0], raw[0]) == 0);
+  REQUIRE(relative_error(seen[2], average) <= 1e-6);
+  REQUIRE(relative_error(raw.back(), average) >= 1e-4);
+  REQUIRE(at::equal(named(last.model, "a.weight"), seen[2]));
+  REQUIRE(at::equal(named(load_training_checkpoint(folder / "run").model, "a.weight"), seen[2]));
+  REQUIRE(at::equal(weight(), seen[2]));  // the best weights stay in the module
+}
+
+TEST_CASE("training stops when patience ends, and keeps the weights of the best epoch") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  const std::vector<double> scores = {9, 5, 4, 4.5, 4, 3, std::nan(""), 3.5, 3, 1};
+  size_t evaluations = 0;
+  at::Tensor best;
+  task.scripted = [&] {
+    if (evaluations == 5) best = task.net().a->weight.detach().clone();
+    return Metrics{{"loss", 1.0}, {"l2", scores.at(evaluations++)}};
+  };
+  const auto result = run(task, "[training]\nepochs = 50\nbatch = 8\npatience = 3", folder / "run");
+  REQUIRE(result.stopped_early);
+  REQUIRE(result.epochs == 8);
+  REQUIRE(result.best_epoch == 5);
+  REQUIRE(result.best == 3);
+  REQUIRE(at::equal(task.net().a->weight.detach(), best));
+  REQUIRE(task.results == folder / "run/results");
+  const auto log = log_of(folder / "run");
+  REQUIRE(log.size() == 8);
+  REQUIRE(log[5]["metrics"]["l2"].is_null());
+  // With an evaluation every second epoch, patience waits for evaluations.
+  evaluations = 0;
+  SmallTask sparse;
+  sparse.scripted = [&] { return Metrics{{"l2", std::vector<double>{9, 5, 6, 7, 4, 3}.at(evaluations++)}}; };
+  const auto second =
+      run(sparse, "[training]\nepochs = 50\nbatch = 8\npatience = 3\nevaluate_epochs = 2", folder / "b");
+  REQUIRE(second.epochs == 6);
+  REQUIRE(second.best_epoch == 2);
+  REQUIRE(evaluations == 4);
+}
+
+TEST_CASE("a start whose metric is NaN is not the best for ever") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  int evaluations = 0;
+  task.scripted = [&] { return Metrics{{"l2", evaluations++ == 0 ? std::nan("") : 7.0}}; };
+  const auto result = run(task, "[training]\nepochs = 1", folder / "run");
+  REQUIRE(result.best == 7);
+  REQUIRE(result.best_epoch == 1);
+  task.scripted = [] { return Metrics{{"other", 1.0}}; };
+  REQUIRE_THROWS_WITH(run(task, "[training]\nepochs = 1", folder / "other"),
+                      Contains("no metric 'l2'") && Contains("other"));
+}
+
+TEST_CASE("a loss or gradient that is not finite names epoch, step and samples, and saves them") {
+  for (const bool gradient : {false, true}) {
+    const TemporaryFolder folder;
+    SmallTask task;
+    std::vector<int64_t> bad;
+    task.before = [&](std::span<const int64_t> ids, const Step& step) {
+      if (step.step != 4 || !bad.empty()) return;
+      bad.assign(ids.begin(), ids.end());
+      if (gradient)
+        task.net().a->weight.register_hook([](const at::Tensor& g) { return g * INFINITY; });
+      else
+        task.loss_factor = std::nan("");
+    };
+    const std::string toml = "[training]\nepochs = 3\nbatch = 8\nmicro_batch = 4\n";
+    REQUIRE_THROWS_MATCHES(
+        run(task, toml, folder / "run"), DataError, Catch::Predicate<DataError>([&](const DataError& e) {
+          const std::string text = e.what();
+          return text.find("epoch 2, step 4") != std::string::npos &&
+                 text.find(gradient ? "gradient is not finite" : "loss is not finite") != std::string::npos &&
+                 text.find("samples ") != std::string::npos;
+        }));
+    const auto json = nlohmann::json::parse(bytes_of(folder / "run/failed_batch.json"));
+    REQUIRE(json["epoch"] == 2);
+    REQUIRE(json["step"] == 4);
+    const auto samples = json["samples"].get<std::vector<int64_t>>();
+    REQUIRE(samples.size() == (gradient ? 8 : 4));  // a gradient is that of the whole batch
+    REQUIRE(std::equal(bad.begin(), bad.end(), samples.begin()));
+    REQUIRE(checkpoint_folders(folder / "run").size() == 1);
+    SmallTask good;
+    run(good, toml, folder / "run", true);
+    REQUIRE_FALSE(fs::exists(folder / "run/failed_batch.json"));
+  }
+}
+
+TEST_CASE("wrong options are named with what was expected") {
+  const auto message = [](const std::string& toml) -> std::string {
+    try {
+      SmallRun run("[training]\n" + toml);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  REQUIRE(message("").empty());
+  REQUIRE_THAT(message("epoch = 3"), Contains("'training.epoch'") && Contains("'training.epochs'"));
+  REQUIRE_THAT(message("optimiser.learning_rat = 3"), Contains("'training.optimiser.learning_rate'"));
+  REQUIRE_THAT(message("optimiser.kind = \"adamv\""), Contains("adam_fno") && Contains("\"adamw\""));
+  REQUIRE_THAT(message("schedule.kind = \"cosinus\""), Contains("\"cosine\""));
+  REQUIRE_THAT(message("precision = \"float16\""), Contains("bfloat16"));
+  REQUIRE_THAT(message("batch = 0"), Contains("'training.batch' is 0, expected 1 or more"));
+  REQUIRE_THAT(message("batch = 2.5"), Contains("must be an integer"));
+  REQUIRE_THAT(message("ema_decay = 1.0"), Contains("less than 1"));
+  REQUIRE_THAT(message("optimiser.beta2 = 1.0"), Contains("less than 1"));
+  REQUIRE_THAT(message("optimiser.learning_rate = nan"), Contains("expected 0"));
+  REQUIRE_THAT(message("clip_norm = -1.0"), Contains("expected 0"));
+}
+
+TEST_CASE("a run is continued only with its own configuration, but for its length and what it tells") {
+  const TemporaryFolder folder;
+  const std::string toml = "[training]\nbatch = 8\n";
+  SmallTask first;
+  run(first, toml + "epochs = 2", folder / "run");
+  const auto attempt = [&](const std::string& more, bool resume = true) {
+    SmallTask task;
+    return run(task, toml + more, folder / "run", resume);
+  };
+  REQUIRE_THROWS_WITH(attempt("epochs = 2", false), Contains("holds a run already") && Contains("--resume"));
+  REQUIRE_THROWS_WITH(attempt("epochs = 2\nseed = 3\noptimiser.beta1 = 0.8"),
+                      Contains("training.seed was 0, now 3") && Contains("training.optimiser.beta1 was 0.9, now 0.8"));
+  REQUIRE(attempt("epochs = 5\ncheckpoint_minutes = 1\nlog_steps = 1").epochs == 5);
+  REQUIRE(log_of(folder / "run").size() == 5 + 9);
+  // Keys of a later version count only where the config sets them.
+  const auto newest = checkpoint_folders(folder / "run").front();
+  auto checkpoint = load_training_checkpoint(newest);
+  checkpoint.state["effective"].erase("training.clip_norm");
+  save_training_checkpoint(newest, checkpoint);
+  REQUIRE_THROWS_WITH(attempt("epochs = 5\nclip_norm = 1.0"), Contains("training.clip_norm was absent, now 1"));
+  REQUIRE(attempt("epochs = 6").epochs == 6);
+}
+
+TEST_CASE("a damaged checkpoint gives way to the one before, with the same weights in the end") {
+  const std::string toml = "[training]\nepochs = 4\nbatch = 8\nema_decay = 0.5\n[small]\nrandom = true\n";
+  const SmallRun small(toml);
+  const TemporaryFolder folder;
+  const auto go = [&](const fs::path& run, const std::string& more = {}) {
+    SmallTask task(small.small);
+    const SmallRun changed(toml + more);
+    train(task, changed.options, changed.config, run, true);
+    return outcome_of(run, 12);
+  };
+  const std::string expected = go(folder / "whole");
+  const auto newest = checkpoint_folders(folder / "whole").front();
+  for (const std::string file : {"state.json", "model.safetensors", "optimiser.safetensors"}) {
+    for (const std::string damage : {"truncated", "removed", "emptied", "garbled"}) {
+      INFO(file << " " << damage);
+      const fs::path run = folder / (file + damage);
+      fs::copy(folder / "whole", run, fs::copy_options::recursive);
+      const fs::path target = run / "checkpoints" / newest.filename() / file;
+      if (damage == "truncated") fs::resize_file(target, fs::file_size(target) / 2);
+      if (damage == "emptied") fs::resize_file(target, 0);
+      if (damage == "removed") fs::remove(target);
+      if (damage == "garbled") write_text(target, "[1, 2" + std::string(200, '\xff'));
+      if (damage != "removed" || file != "optimiser.safetensors")  // checkpoints may have none
+        REQUIRE_THROWS_AS(load_training_checkpoint(target.parent_path()), DataError);
+      REQUIRE(go(run) == expected);
+      REQUIRE(log_of(run).size() == 4);
+      if (damage != "truncated") continue;
+      for (const auto& checkpoint : checkpoint_folders(run)) fs::resize_file(checkpoint / file, 5);
+      REQUIRE_THROWS_AS(go(run), DataError);
+      REQUIRE_THROWS_WITH(go(run), Contains("no checkpoint can be used") && Contains(file));
+    }
+  }
+  // best/ that is lost while the run stands elsewhere is chosen anew.
+  const fs::path run = folder / "lost";
+  fs::copy(folder / "whole", run, fs::copy_options::recursive);
+  fs::remove_all(run / "best");
+  REQUIRE(go(run) == expected);  // here the last epoch is the best
+}
+
+TEST_CASE("a checkpoint of another model is refused with every tensor that does not fit") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  run(task, "[training]\nepochs = 1", folder / "run");
+  SmallTask wide({.width = 9, .random = true});
+  const auto best = load_training_checkpoint(folder / "run");
+  REQUIRE_THROWS_MATCHES(load_weights(wide.module(), best.model, "here"), DataError,
+                         Catch::Predicate<DataError>([](const DataError& e) {
+                           const std::string text = e.what();
+                           for (const char* part : {"here: a checkpoint of another model", "a.weight", "[8, 4]",
+                                                    "[9, 4]", "norm.running_mean [9] is missing"})
+                             if (text.find(part) == std::string::npos) return false;
+                           return text.find("\n  spare") == std::string::npos;
+                         }));
+  NamedTensors more = best.model;
+  more.emplace_back("extra", at::ones({2}));
+  REQUIRE_THROWS_WITH(load_weights(task.module(), more, "here"), Contains("extra [2] has no place"));
+  REQUIRE_THROWS_WITH(run(wide, "[training]\nepochs = 1", folder / "run", true),
+                      Contains("checkpoint of another model"));
+}
+
+TEST_CASE("checkpoints keep every type, names and constants, and appear whole") {
+  const TemporaryFolder folder;
+  TrainingCheckpoint c;
+  for (const auto type : {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble, at::kBFloat16, at::kHalf})
+    c.model.emplace_back(toString(type), at::randn({2, 3}, at::isComplexType(type) ? type : at::kDouble).to(type));
+  c.model.emplace_back("long", at::arange(5));
+  c.model.emplace_back("bool", at::tensor({true, false}));
+  c.model.emplace_back("scalar", at::full({}, 3.5));
+  c.model.emplace_back("empty", at::empty({0, 4}));
+  c.model.emplace_back("conjugate", at::randn({3}, at::kComplexDouble).conj());
+  c.model.emplace_back("strided", at::randn({4, 3}).t());
+  c.constants.emplace_back("mean", at::ones({2}, at::kComplexDouble));
+  c.optimiser.emplace_back("first.x", at::randn({2}));
+  c.state = {{"epoch", 3}, {"text", "bytes \xff that are no UTF-8"}};
+  write_text(folder / ".ck.partial", "left by another");
+  for (int again = 0; again < 2; ++again) {
+    save_training_checkpoint(folder / "ck/", c);
+    REQUIRE(std::distance(fs::directory_iterator(folder.path()), {}) == 1);
+    const auto back = load_training_checkpoint(folder / "ck");
+    REQUIRE(back.model.size() == c.model.size());
+    for (const auto& [name, tensor] : c.model) {
+      const auto found =
+          std::find_if(back.model.begin(), back.model.end(), [&](const auto& m) { return m.first == name; });
+      REQUIRE(found != back.model.end());
+      REQUIRE(found->second.scalar_type() == tensor.scalar_type());
+      REQUIRE(at::equal(found->second, tensor.resolve_conj()));
+    }
+    REQUIRE(back.constants.size() == 1);
+    REQUIRE(back.constants[0].first == "mean");
+    REQUIRE(back.optimiser.size() == 1);
+    REQUIRE(back.state["epoch"] == 3);
+  }
+  REQUIRE_THROWS_AS(load_training_checkpoint(folder / "nothing"), DataError);
+  // What a killed process left: a folder moved aside comes back, an unfinished one goes.
+  fs::rename(folder / "ck", folder / ".ck.aside");
+  fs::create_directory(folder / ".ck.partial");
+  recover_checkpoints(folder.path());
+  REQUIRE(std::distance(fs::directory_iterator(folder.path()), {}) == 1);
+  REQUIRE(load_training_checkpoint(folder / "ck").state["epoch"] == 3);
+}
+
+TEST_CASE("double precision converts complex parameters whole") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  const at::Tensor phase = task.net().phase.detach().clone();
+  run(task, "[training]\nepochs = 0\nprecision = \"float64\"", folder / "run");
+  REQUIRE(task.net().phase.scalar_type() == at::kComplexDouble);
+  REQUIRE(task.net().a->weight.scalar_type() == at::kDouble);
+  REQUIRE(relative_error(task.net().phase, phase) == 0);
+}
+
+TEST_CASE("mixed precision trains where the processor has it, and is refused elsewhere") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  const std::string toml = "[training]\nepochs = 20\noptimiser.learning_rate = 1e-2\nprecision = ";
+  if (!__builtin_cpu_supports("avx512bf16")) {
+    REQUIRE_THROWS_AS(run(task, toml + "\"bfloat16\"", folder / "run"), ConfigError);
+    return;
+  }
+  const auto mixed = run(task, toml + "\"bfloat16\"", folder / "run");
+  REQUIRE(task.net().a->weight.scalar_type() == at::kFloat);
+  SmallTask other;
+  const auto single = run(other, toml + "\"float32\"", folder / "single");
+  REQUIRE(mixed.best != single.best);
+  REQUIRE(std::abs(mixed.best - single.best) <= 0.1 * single.best);
+}
+
+TEST_CASE("a run tells what it did: log, events, curves, checkpoints with their origin") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  const auto result = run(task,
+                          "[training]\nepochs = 5\nbatch = 8\nlog_steps = 2\nevaluate_epochs = 2\n"
+                          "optimiser.learning_rate = 1e-2\nschedule = {kind = \"step\", step_epochs = 2}",
+                          folder / "run");
+  const auto log = log_of(folder / "run");
+  std::vector<nlohmann::json> epochs, steps;
+  for (const auto& line : log) (line.contains("batch") ? steps : epochs).push_back(line);
+  REQUIRE(epochs.size() == 5);
+  REQUIRE(steps.size() == 7);
+  for (size_t i = 0; i < 5; ++i) {
+    REQUIRE(epochs[i]["epoch"] == i + 1);
+    REQUIRE(epochs[i]["step"] == 3 * (i + 1));
+    REQUIRE(epochs[i]["learning_rate"].get<double>() == 1e-2 * std::pow(0.5, static_cast<double>(i / 2)));
+    REQUIRE(epochs[i]["samples_per_second"].get<double>() > 0);
+    REQUIRE(epochs[i].contains("metrics") == (i % 2 == 1 || i == 4));
+  }
+  REQUIRE(epochs[4]["loss"].get<double>() < epochs[0]["loss"].get<double>());
+  REQUIRE(epochs[4]["metrics"]["l2"].get<double>() == result.last[1].second);
+  REQUIRE(steps[0]["step"] == 2);
+  REQUIRE(steps[1]["epoch"] == 2);
+  const std::string svg = bytes_of(folder / "run/results/curves.svg");
+  for (const char* text : {"Loss", "Validation: l2", "Learning rate", "epoch"}) REQUIRE_THAT(svg, Contains(text));
+  const auto state = nlohmann::json::parse(bytes_of(folder / "run/best/state.json"));
+  REQUIRE(state["config"].get<std::string>() == bytes_of(folder / "run/config.toml"));
+  REQUIRE(state["config_hash"].get<std::string>().size() == 40);
+  REQUIRE(state["provenance"].contains("revision"));
+  REQUIRE(checkpoint_folders(folder / "run").size() == 2);
+  REQUIRE_FALSE(fs::exists(folder / "run/best/optimiser.safetensors"));
+  int events = 0;
+  for (const auto& entry : fs::directory_iterator(folder / "run"))
+    events += entry.path().filename().string().starts_with("events.out.tfevents") ? 1 : 0;
+  REQUIRE(events == 1);
+}
+
+TEST_CASE("every optimiser and every schedule learns") {
+  for (const char* kind : {"adamw", "adam", "adam_fno", "lamb", "sgd"})
+    for (const char* schedule : {"constant", "step", "cosine", "linear", "polynomial"}) {
+      const TemporaryFolder folder;
+      SmallTask task;
+      run(task,
+          fmt::format("[training]\nepochs = 20\nevaluate_epochs = 20\nbatch = 8\noptimiser = {{kind = \"{}\", "
+                      "learning_rate = {}}}\nschedule.kind = \"{}\"\nschedule.warmup_steps = 5",
+                      kind, std::string(kind) == "sgd" ? 0.01 : 0.02, schedule),
+          folder / "run");
+      const auto log = log_of(folder / "run");
+      INFO(kind << " " << schedule);
+      REQUIRE(log.back()["loss"].get<double>() <= 0.7 * log.front()["loss"].get<double>());
+    }
+}

@@ -1,0 +1,54 @@
+#include "monarch/training/run_folder.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "monarch/core/error.hpp"
+#include "monarch/training/checkpoint.hpp"
+
+namespace fs = std::filesystem;
+
+namespace monarch::training {
+
+RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {
+  std::error_code error;
+  fs::create_directories(path_ / "checkpoints", error);
+  check<DataError>(
+      !error, [&] { return fmt::format("{}: the run's folder cannot be made: {}", path_.string(), error.message()); },
+      "choose a folder that you may write to");
+  descriptor_ = open((path_ / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  check<DataError>(
+      descriptor_ >= 0, [&] { return fmt::format("{}: cannot be written: {}", path_.string(), std::strerror(errno)); },
+      "choose a folder that you may write to");
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    const int code = errno;
+    close(descriptor_);
+    check<ConfigError>(
+        code != EWOULDBLOCK, [&] { return fmt::format("{}: another process trains here", path_.string()); },
+        "wait for it, stop it, or choose another folder");
+    fail<DataError>(fmt::format("{}: cannot be locked: {}", path_.string(), std::strerror(code)));
+  }
+  recover_checkpoints(path_);
+  recover_checkpoints(path_ / "checkpoints");
+}
+
+RunFolder::~RunFolder() {
+  close(descriptor_);
+}
+
+fs::path RunFolder::checkpoint(int64_t step) const {
+  return path_ / "checkpoints" / fmt::format("step-{:09}", step);
+}
+
+void RunFolder::prune() const {
+  const auto all = checkpoint_folders(path_);
+  std::error_code ignored;
+  for (size_t i = 2; i < all.size(); ++i) fs::remove_all(all[i], ignored);
+}
+
+}  // namespace monarch::training

@@ -1,0 +1,43 @@
+#pragma once
+// What a run tells while it trains: log.jsonl, TensorBoard events, and curves drawn from them.
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "monarch/training/event_file.hpp"
+#include "monarch/training/task.hpp"
+
+namespace monarch::training {
+
+/// One JSON object a line, flushed at once. A line of an epoch has epoch (complete ones), step (optimiser steps made),
+/// loss (mean over the epoch's samples), learning_rate and gradient_norm (of its last step), seconds (of training in
+/// all), samples_per_second (of this epoch's steps) and, where it was evaluated, metrics (null: not finite). A line of
+/// a step has epoch (being made), batch, step, loss (mean over its samples), learning_rate and gradient_norm. Throws
+/// DataError where the disk refuses.
+class RunLog {
+ public:
+  /// Goes on behind optimiser step `step`: lines of later steps, and lines that a killed process left unfinished, go.
+  /// Events of later steps are dropped by TensorBoard. With step 0 the log begins anew.
+  RunLog(const std::filesystem::path& folder, int64_t step);
+
+  struct Line {
+    int64_t epoch = 0, step = 0;
+    double loss = 0, learning_rate = 0, gradient_norm = 0;
+  };
+  void epoch(const Line& line, double seconds, double samples_per_second, const Metrics* metrics);
+  void step(const Line& line, int64_t batch);
+
+ private:
+  void append(const nlohmann::json& json);
+
+  std::filesystem::path file_;
+  EventFile events_;
+};
+
+/// Charts of log.jsonl against the epoch, below each other: losses, the selection metric, the other metrics, the
+/// learning rate. Values that a scale cannot show are left out. "" for fewer than two epochs.
+std::string curves_svg(const std::filesystem::path& log, const std::string& selection);
+
+}  // namespace monarch::training
