@@ -332,7 +332,10 @@ TEST_CASE("a damaged checkpoint gives way to the one before, with the same weigh
   const fs::path run = folder / "lost";
   fs::copy(folder / "whole", run, fs::copy_options::recursive);
   fs::remove_all(run / "best");
-  REQUIRE(go(run) == expected);  // here the last epoch is the best
+  go(run);
+  REQUIRE(bytes_of(run / "best/model.safetensors") == bytes_of(newest / "model.safetensors"));
+  REQUIRE(bytes_of(run / "checkpoints" / newest.filename() / "model.safetensors") ==
+          bytes_of(newest / "model.safetensors"));
 }
 
 TEST_CASE("a checkpoint of another model is refused with every tensor that does not fit") {
@@ -362,7 +365,7 @@ TEST_CASE("checkpoints keep every type, names and constants, and appear whole") 
   for (const auto type : {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble, at::kBFloat16, at::kHalf})
     c.model.emplace_back(toString(type), at::randn({2, 3}, at::isComplexType(type) ? type : at::kDouble).to(type));
   c.model.emplace_back("long", at::arange(5));
-  c.model.emplace_back("bool", at::tensor({true, false}));
+  c.model.emplace_back("bool", at::arange(2).to(at::kBool));
   c.model.emplace_back("scalar", at::full({}, 3.5));
   c.model.emplace_back("empty", at::empty({0, 4}));
   c.model.emplace_back("conjugate", at::randn({3}, at::kComplexDouble).conj());
