@@ -7,6 +7,7 @@
 #include "monarch/core/text.hpp"
 #include "monarch/operators/monarch/transform.hpp"
 #include "monarch/operators/nn/activate.hpp"
+#include "monarch/operators/nn/spectral_autograd.hpp"
 
 namespace monarch::operators {
 namespace {
@@ -29,22 +30,39 @@ void check_spectral(const at::Tensor& x, const SpectralWeights& w) {
     return fmt::format("spectral layer: the weight must be [in, out, {} mode axes] with in = {}, found {}", d,
                        x.size(1), shape_text(w.weight.sizes()));
   });
+  check<ShapeError>((!w.pointwise.defined() || w.pointwise.sizes() == at::IntArrayRef{w.weight.size(1), x.size(1)}) &&
+                        (!w.bias.defined() || w.bias.sizes() == at::IntArrayRef{w.weight.size(1)}),
+                    [&] {
+                      return fmt::format("spectral layer {} -> {} channels: pointwise is {}, bias {}", x.size(1),
+                                         w.weight.size(1),
+                                         w.pointwise.defined() ? shape_text(w.pointwise.sizes()) : std::string("none"),
+                                         w.bias.defined() ? shape_text(w.bias.sizes()) : std::string("none"));
+                    });
   for (int64_t a = 0; a < d; ++a) {
     const auto& [forward, inverse] = w.axes[a];
-    check<ShapeError>(forward.dim() == 2 && inverse.dim() == 2 && forward.size(1) == x.size(a + 2) &&
-                          forward.size(0) == w.weight.size(a + 2) && inverse.size(1) == w.weight.size(a + 2),
-                      [&] {
-                        return fmt::format(
-                            "spectral layer, axis {}: x has {} points and the weight {} modes, but the transforms are {} "
-                            "and {}",
-                            a, x.size(a + 2), w.weight.size(a + 2), shape_text(forward.sizes()),
-                            shape_text(inverse.sizes()));
-                      });
+    check<ShapeError>(
+        forward.dim() == 2 && inverse.dim() == 2 && forward.size(1) == x.size(a + 2) &&
+            forward.size(0) == w.weight.size(a + 2) && inverse.size(1) == w.weight.size(a + 2),
+        [&] {
+          return fmt::format(
+              "spectral layer, axis {}: x has {} points and the weight {} modes, but the transforms are {} "
+              "and {}",
+              a, x.size(a + 2), w.weight.size(a + 2), shape_text(forward.sizes()), shape_text(inverse.sizes()));
+        });
     check<ShapeError>(!w.pointwise.defined() || inverse.size(0) == x.size(a + 2), [&] {
       return fmt::format("spectral layer, axis {}: a pointwise path needs {} points on both sides, found {}", a,
                          x.size(a + 2), inverse.size(0));
     });
   }
+}
+
+void check_pointwise(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
+  check<ShapeError>(
+      x.dim() >= 3 && w.dim() == 2 && w.size(1) == x.size(1) && (!b.defined() || b.numel() == w.size(0)), [&] {
+        return fmt::format(
+            "pointwise layer: x must be [batch, in, points…], w [out, in] and b [out], found {}, {} and {}",
+            shape_text(x.sizes()), shape_text(w.sizes()), b.defined() ? shape_text(b.sizes()) : std::string("none"));
+      });
 }
 
 }  // namespace
@@ -55,11 +73,10 @@ AxisTransform truncated_fourier(int64_t n, int64_t m, KeptModes kept, at::Scalar
                     [&] { return fmt::format("{} modes of {} points: both must be positive", m, std::min(n, n_out)); });
   const int64_t points = std::min(n, n_out);
   const int64_t most = kept == KeptModes::low_both ? points / 2 : points / 2 + 1;
-  check<ShapeError>(m <= most,
-                    [&] {
-                      return fmt::format("{} modes on an axis of {} points: at most {} fit (Nyquist)", m, points, most);
-                    },
-                    "take fewer modes or a finer grid");
+  check<ShapeError>(
+      m <= most,
+      [&] { return fmt::format("{} modes on an axis of {} points: at most {} fit (Nyquist)", m, points, most); },
+      "take fewer modes or a finer grid");
   std::vector<int64_t> k = kept == KeptModes::low_both ? low_frequencies(n, m) : first_indices(m);
   for (int64_t a = 0; kept == KeptModes::low_both && a < m; ++a) k[m + a] = a - m;  // signed: n_out may differ from n
   const auto options = at::TensorOptions().dtype(at::kDouble);
@@ -91,10 +108,10 @@ at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& 
   at::Tensor modes = x.to(w.weight.scalar_type());
   for (int64_t a = d - 1; a >= 0; --a) modes = along(w.axes[a].forward, modes, a + 2);
   // [batch, in, K] · [in, out, K], one product for each of the K kept modes.
-  const int64_t in = w.weight.size(0), out = w.weight.size(1);
+  const int64_t out = w.weight.size(1);
   std::vector<int64_t> kept(w.weight.sizes().begin() + 2, w.weight.sizes().end());
-  at::Tensor mixed = at::matmul(modes.reshape({x.size(0), in, -1}).permute({2, 0, 1}),
-                                w.weight.reshape({in, out, -1}).permute({2, 0, 1}));  // [K, batch, out]
+  at::Tensor mixed =
+      at::matmul(modes.flatten(2).permute({2, 0, 1}), w.weight.flatten(2).permute({2, 0, 1}));  // [K, batch, out]
   std::vector<int64_t> shape{x.size(0), out};
   shape.insert(shape.end(), kept.begin(), kept.end());
   at::Tensor y = mixed.permute({1, 2, 0}).reshape(shape);
@@ -110,14 +127,13 @@ at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& 
 }
 
 at::Tensor spectral_layer(const at::Tensor& x, const SpectralWeights& w) {
-  return spectral_layer_composite(x, w);
+  if (!spectral_fused(x, w)) return spectral_layer_composite(x, w);
+  check_spectral(x, w);
+  return spectral_layer_fused(x, w);
 }
 
-at::Tensor pointwise_linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
-  check<ShapeError>(x.dim() >= 3 && w.dim() == 2 && w.size(1) == x.size(1), [&] {
-    return fmt::format("pointwise layer: x must be [batch, in, points…] and w [out, in], found {} and {}",
-                       shape_text(x.sizes()), shape_text(w.sizes()));
-  });
+at::Tensor pointwise_linear_composite(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
+  check_pointwise(x, w, b);
   std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
   shape[1] = w.size(0);
   at::Tensor y = at::matmul(w, x.flatten(2));
@@ -125,14 +141,26 @@ at::Tensor pointwise_linear(const at::Tensor& x, const at::Tensor& w, const at::
   return y.reshape(shape);
 }
 
+at::Tensor pointwise_linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
+  if (!pointwise_fused(x, w, b)) return pointwise_linear_composite(x, w, b);
+  check_pointwise(x, w, b);
+  return pointwise_layer_fused(x, w, b, {}, {}, Activation::none);
+}
+
 at::Tensor pointwise_mlp_composite(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1,
                                    const at::Tensor& w2, const at::Tensor& b2, Activation activation) {
-  return pointwise_linear(activate(pointwise_linear(x, w1, b1), activation), w2, b2);
+  return pointwise_linear_composite(activate(pointwise_linear_composite(x, w1, b1), activation), w2, b2);
 }
 
 at::Tensor pointwise_mlp(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                          const at::Tensor& b2, Activation activation) {
-  return pointwise_mlp_composite(x, w1, b1, w2, b2, activation);
+  if (!pointwise_fused(x, w1, w2)) return pointwise_mlp_composite(x, w1, b1, w2, b2, activation);
+  check_pointwise(x, w1, b1);
+  check<ShapeError>(w2.dim() == 2 && w2.size(1) == w1.size(0) && (!b2.defined() || b2.numel() == w2.size(0)), [&] {
+    return fmt::format("pointwise network: w2 must be [out, {}] with as many biases, found {} and {}", w1.size(0),
+                       shape_text(w2.sizes()), b2.defined() ? b2.numel() : 0);
+  });
+  return pointwise_layer_fused(x, w1, b1, w2, b2, activation);
 }
 
 }  // namespace monarch::operators

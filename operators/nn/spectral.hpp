@@ -22,10 +22,10 @@ struct AxisTransform {
 /// twice, so that the real part of the result is what irfft gives.
 enum class KeptModes { low_both, low_half };
 
-/// The exact transforms: forward[a, j] = exp(-2 pi i k_a j / n), inverse[j, a] = c_a exp(+2 pi i k_a j / n_out) / n with
-/// c_a = 2 or 1 as KeptModes says; k_a: operators::low_frequencies, or 0 … m-1. With n_out != n the inverse is the
-/// trigonometric interpolant at n_out points. precision: float32 or float64. Throws ShapeError where m modes do not fit:
-/// low_both 2m <= n (and n_out), low_half m <= floor(n/2) + 1.
+/// The exact transforms: forward[a, j] = exp(-2 pi i k_a j / n), inverse[j, a] = c_a exp(+2 pi i k_a j / n_out) / n
+/// with c_a = 2 or 1 as KeptModes says; k_a: operators::low_frequencies, or 0 … m-1. With n_out != n the inverse is the
+/// trigonometric interpolant at n_out points. precision: float32 or float64. Throws ShapeError where m modes do not
+/// fit: low_both 2m <= n (and n_out), low_half m <= floor(n/2) + 1.
 AxisTransform truncated_fourier(int64_t n, int64_t m, KeptModes kept, at::ScalarType precision, int64_t n_out = 0);
 
 struct SpectralWeights {
@@ -49,8 +49,8 @@ at::Tensor spectral_layer(const at::Tensor& x, const SpectralWeights& weights);
 at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& weights);
 
 /// y = W2 act(W1 x + b1) + b2 at each point: x real [batch, in, points…], w1 [hidden, in], b1 [hidden], w2 [out,
-/// hidden], b2 [out] -> [batch, out, points…]. The hidden values (6 times x in a published FNO) never exist as a whole on
-/// the CPU in float32, in forward and in backward. Differentiable in everything. Throws ShapeError and DtypeError.
+/// hidden], b2 [out] -> [batch, out, points…]. The hidden values (6 times x in a published FNO) never exist as a whole
+/// on the CPU in float32, in forward and in backward. Differentiable in everything. Throws ShapeError and DtypeError.
 at::Tensor pointwise_mlp(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
                          const at::Tensor& b2, Activation activation);
 at::Tensor pointwise_mlp_composite(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& b1,
@@ -58,5 +58,6 @@ at::Tensor pointwise_mlp_composite(const at::Tensor& x, const at::Tensor& w1, co
 
 /// y = W x + b at each point: x [batch, in, points…], w [out, in], b [out] or undefined.
 at::Tensor pointwise_linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b);
+at::Tensor pointwise_linear_composite(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b);
 
 }  // namespace monarch::operators

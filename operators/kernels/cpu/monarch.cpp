@@ -25,14 +25,6 @@
 #include "monarch/operators/kernels/monarch.hpp"
 
 namespace monarch::operators::kernels::cpu {
-namespace {
-
-constexpr int64_t kMostRows = 256;         // of a tile; monarch_bfloat16.cpp counts on it
-constexpr double kCachedBytes = 1 << 18;   // of middle rows in a tile
-constexpr double kLargeFactors = 1 << 20;  // bytes from which more rows share one reading of the factors,
-constexpr int64_t kLargeBlock = 128;       // where blocks are so large that middle rows may leave the cache
-constexpr double kFlopsPerSecond = 1e11;   // of one thread, about; to estimate what threads would save
-constexpr double kBytesPerSecond = 3e10;   // of factors that a thread reads
 
 Curve curve_of(Activation activation) {
   switch (activation) {
@@ -47,6 +39,15 @@ Curve curve_of(Activation activation) {
   }
   return Curve::none;
 }
+
+namespace {
+
+constexpr int64_t kMostRows = 256;         // of a tile; monarch_bfloat16.cpp counts on it
+constexpr double kCachedBytes = 1 << 18;   // of middle rows in a tile
+constexpr double kLargeFactors = 1 << 20;  // bytes from which more rows share one reading of the factors,
+constexpr int64_t kLargeBlock = 128;       // where blocks are so large that middle rows may leave the cache
+constexpr double kFlopsPerSecond = 1e11;   // of one thread, about; to estimate what threads would save
+constexpr double kBytesPerSecond = 3e10;   // of factors that a thread reads
 
 template <class T>
 T* memory_of_tile(int64_t count, int which) {

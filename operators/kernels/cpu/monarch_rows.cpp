@@ -9,13 +9,12 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 
 #include <hwy/cache_control.h>
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
+#include "monarch/operators/kernels/cpu/curve-inl.hpp"
 #include "monarch/operators/kernels/cpu/monarch_vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -117,77 +116,6 @@ void pack_of(const From* x, int64_t x_row, int64_t columns, int64_t padded_colum
 }
 
 // ---- curves --------------------------------------------------------------------------------------------------------
-
-/// erf by Abramowitz and Stegun 7.1.26: absolute error 1.5e-7, the rounding of float32.
-HWY_INLINE Vector<float> erf_of(Tag<float> d, Vector<float> x) {
-  const auto a = hn::Abs(x);
-  const auto t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(a, hn::Set(d, 0.3275911f), hn::Set(d, 1.0f)));
-  auto p = hn::Set(d, 1.061405429f);
-  p = hn::MulAdd(p, t, hn::Set(d, -1.453152027f));
-  p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
-  p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.254829592f));
-  const auto e = hn::Exp(d, hn::Neg(hn::Mul(a, a)));
-  return hn::CopySign(hn::NegMulAdd(hn::Mul(p, t), e, hn::Set(d, 1.0f)), x);
-}
-HWY_INLINE Vector<double> erf_of(Tag<double> d, Vector<double> x) {
-  HWY_ALIGN double values[lanes<double>()];
-  hn::Store(x, d, values);
-  for (auto& value : values) value = std::erf(value);
-  return hn::Load(d, values);
-}
-
-template <class T>
-constexpr T kSqrtHalf = T(0.70710678118654752440);
-template <class T>
-constexpr T kSqrtTwoOverPi = T(0.79788456080286535588);
-
-/// NaN in, NaN out; large arguments keep their sign.
-template <class T>
-HWY_INLINE Vector<T> curve_of(Tag<T> d, Vector<T> z, Curve curve) {
-  const auto half = hn::Set(d, T(0.5)), one = hn::Set(d, T(1));
-  switch (curve) {
-    case Curve::relu:
-      return hn::IfThenElse(hn::Lt(z, hn::Zero(d)), hn::Zero(d), z);
-    case Curve::gelu:
-      return hn::Mul(hn::Mul(half, z), hn::Add(one, erf_of(d, hn::Mul(z, hn::Set(d, kSqrtHalf<T>)))));
-    case Curve::gelu_tanh: {
-      const auto inner =
-          hn::Mul(hn::Mul(z, hn::Set(d, kSqrtTwoOverPi<T>)), hn::MulAdd(hn::Mul(z, z), hn::Set(d, T(0.044715)), one));
-      return hn::IfThenElse(hn::IsNaN(z), z, hn::Mul(hn::Mul(half, z), hn::Add(one, hn::Tanh(d, inner))));
-    }
-    case Curve::none:
-      break;
-  }
-  return z;
-}
-
-template <class T>
-HWY_INLINE Vector<T> slope_of(Tag<T> d, Vector<T> z, Curve curve) {
-  const auto half = hn::Set(d, T(0.5)), one = hn::Set(d, T(1));
-  switch (curve) {
-    case Curve::relu:
-      return hn::IfThenElse(hn::Gt(z, hn::Zero(d)), one, hn::IfThenElse(hn::IsNaN(z), z, hn::Zero(d)));
-    case Curve::gelu: {
-      const auto cdf = hn::Mul(half, hn::Add(one, erf_of(d, hn::Mul(z, hn::Set(d, kSqrtHalf<T>)))));
-      const auto density =
-          hn::Mul(hn::Exp(d, hn::Mul(hn::Mul(z, z), hn::Set(d, T(-0.5)))), hn::Set(d, T(0.39894228040143267794)));
-      return hn::MulAdd(z, density, cdf);
-    }
-    case Curve::gelu_tanh: {
-      const auto square = hn::Mul(z, z);
-      const auto t = hn::Tanh(
-          d, hn::Mul(hn::Mul(z, hn::Set(d, kSqrtTwoOverPi<T>)), hn::MulAdd(square, hn::Set(d, T(0.044715)), one)));
-      const auto inner = hn::Mul(hn::Set(d, kSqrtTwoOverPi<T>), hn::MulAdd(square, hn::Set(d, T(3 * 0.044715)), one));
-      const auto slope =
-          hn::MulAdd(hn::Mul(hn::Mul(half, z), hn::NegMulAdd(t, t, one)), inner, hn::Mul(half, hn::Add(one, t)));
-      return hn::IfThenElse(hn::IsNaN(z), z, slope);
-    }
-    case Curve::none:
-      break;
-  }
-  return one;
-}
 
 template <class T>
 void curve_gradient_of(const T* g, const T* z, Curve curve, T* dz, int64_t n) {

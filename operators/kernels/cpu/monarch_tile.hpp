@@ -11,6 +11,9 @@
 
 namespace monarch::operators::kernels::cpu {
 
+/// The curve of an activation.
+Curve curve_of(Activation activation);
+
 /// Aligned scratch memory of a thread, kept for its next call.
 template <class T>
 class Scratch {
