@@ -1,8 +1,11 @@
 // monarch bench WHAT: side-by-side timings against peers.
 
+#include <iostream>
+
 #include "command.hpp"
 
 #ifdef MONARCH_HAS_BENCH
+#include "monarch/bench/fno.hpp"
 #include "monarch/bench/multiply.hpp"
 #include "monarch/bench/recon.hpp"
 #include "monarch/bench/simulate.hpp"
@@ -92,6 +95,47 @@ void add_bench_simulate(CLI::App& bench) {
   });
 }
 
+void add_bench_fno(CLI::App& bench) {
+  struct Arguments {
+    bench::FnoBenchmarkOptions options;
+    bool json = false, worker = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::FnoBenchmarkOptions& options = arguments->options;
+  CLI::App* command = bench.add_subcommand("fno", "FNO and Monarch-NO in training against FNOs in PyTorch");
+  command->add_option("--sizes", options.sizes, "Points along both axes, such as 64,128")->delimiter(',');
+  command->add_option("--modes", options.modes, "Modes, counted as in the published script, such as 8,12")
+      ->delimiter(',');
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--jobs", options.jobs, "forward, step, rollout, memory (of a rollout)")->delimiter(',');
+  command->add_option("--batch", options.batch, "Samples at once (default 20)")->check(CLI::Range(1, 10000));
+  command->add_option("--steps", options.steps, "Steps of a rollout (default 10)")->check(CLI::Range(1, 1000));
+  command->add_option("--repeats", options.repeats, "Rounds, in each of which every program runs in turn (default 20)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--rollout-repeats", options.rollout_repeats, "The same of rollouts (default 5)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--python", options.python,
+                      "A Python that has torch and neuraloperator (default: .deps/peers, .deps/venv, python3)");
+  command->add_flag("--quick", options.quick, "Small and short: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  // What the benchmark starts itself with: answers questions about the first size and modes (bench/fno_worker.hpp).
+  command->add_flag("--worker", arguments->worker)->group("");
+  command->callback([arguments] {
+    bench::FnoBenchmarkOptions& given = arguments->options;
+    given.json = arguments->json ? "-" : arguments->json_file;
+    const int code =
+        arguments->worker
+            ? bench::run_fno_worker(
+                  {.size = given.sizes.at(0), .modes = given.modes.at(0), .batch = given.batch, .steps = given.steps},
+                  std::cin, std::cout)
+            : bench::run_fno_benchmark(given);
+    if (code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
 }  // namespace
 #endif
 
@@ -102,6 +146,7 @@ void add_bench([[maybe_unused]] CLI::App& app) {
   add_bench_recon(*command);
   add_bench_multiply(*command);
   add_bench_simulate(*command);
+  add_bench_fno(*command);
 #endif
 }
 

@@ -13,24 +13,10 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/plot.hpp"
 #include "monarch/core/text.hpp"
+#include "outcome.hpp"
 
 namespace monarch::bench {
 namespace {
-
-double median_of(std::vector<double> values) {
-  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-double median_ratio(const Timing& peer, const Timing& ours) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < std::min(peer.samples.size(), ours.samples.size()); ++i) {
-    ratios.push_back(peer.samples[i] / ours.samples[i]);
-  }
-  return median_of(std::move(ratios));
-}
 
 /// The rows of the goal table, in its order.
 struct GoalRow {
@@ -165,13 +151,6 @@ void print_memory(const MultiplyReport& report, std::ostream& out) {
   out << "\n";
 }
 
-nlohmann::json to_json(const Timing& timing) {
-  return {{"seconds", timing.median()},
-          {"minimum_seconds", timing.minimum()},
-          {"calls_per_sample", timing.inner},
-          {"samples", timing.samples}};
-}
-
 nlohmann::json to_json(const GoalCheck& goal) {
   return {{"goal", goal.goal},
           {"value", goal.value},
@@ -211,7 +190,7 @@ nlohmann::json to_json(const MultiplyReport& report, const CaseResult& result) {
   entry["difference_to_bmm"] = result.difference;
   entry["tolerance"] = result.tolerance;
   entry["programs"] = {
-      {"monarch", to_json(result.monarch)}, {"bmm", to_json(result.bmm)}, {"dense", to_json(result.dense)}};
+      {"monarch", timing_json(result.monarch)}, {"bmm", timing_json(result.bmm)}, {"dense", timing_json(result.dense)}};
   entry["flops_per_second"] = {{"monarch", result.what.flops() / result.monarch.median()},
                                {"bmm", result.what.flops() / result.bmm.median()},
                                {"dense", result.what.dense_flops() / result.dense.median()}};
@@ -226,14 +205,6 @@ nlohmann::json to_json(const MultiplyReport& report, const CaseResult& result) {
 }
 
 }  // namespace
-
-double Timing::median() const {
-  return median_of(samples);
-}
-
-double Timing::minimum() const {
-  return samples.empty() ? std::numeric_limits<double>::quiet_NaN() : *std::min_element(samples.begin(), samples.end());
-}
 
 double CaseResult::speedup_over_dense() const {
   return median_ratio(dense, monarch);
@@ -306,8 +277,7 @@ std::vector<GoalSummary> goal_summaries(const MultiplyReport& report) {
     }
   }
   for (const auto& [group, values] : over_bmm) {
-    add({"bmm-median", median_of(values), 3},
-        fmt::format("{}, {}", pass_text(group.second), threads_text(group.first)));
+    add({"bmm-median", median(values), 3}, fmt::format("{}, {}", pass_text(group.second), threads_text(group.first)));
   }
   for (const auto& result : report.memory) {
     for (const auto& goal : memory_goals(result)) add(goal, result.what.text());

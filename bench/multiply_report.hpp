@@ -8,17 +8,9 @@
 #include <vector>
 
 #include "multiply_cases.hpp"
+#include "timing.hpp"
 
 namespace monarch::bench {
-
-/// Seconds per call of one program in one case; one sample per round, each the mean of `inner` calls.
-struct Timing {
-  std::vector<double> samples = {};
-  int64_t inner = 1;
-
-  double median() const;
-  double minimum() const;
-};
 
 /// One case. In each round every program ran once, in turn.
 struct CaseResult {

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -24,26 +23,16 @@
 #include "monarch/mri/espirit.hpp"
 #include "monarch/mri/iterative.hpp"
 #include "monarch/mri/resize.hpp"
+#include "peer_python.hpp"
 #include "recon_data.hpp"
 #include "recon_report.hpp"
 #include "sigpy_script.hpp"
+#include "timing.hpp"
 
 namespace fs = std::filesystem;
 
 namespace monarch::bench {
 namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::string joined(const std::vector<std::string>& words) {
   return fmt::format("{}", fmt::join(words, " "));
@@ -87,18 +76,10 @@ class Benchmark {
     } else {
       report_.missing.push_back("bart is not on PATH: all comparisons with BART, and its phantom (ours is used)");
     }
-    for (const std::string& python :
-         {options_.sigpy_python, std::string(".deps/peers/bin/python"), std::string("python3")}) {
-      if (python.empty()) continue;
-      const std::string path = find_program(python);
-      if (path.empty()) continue;
-      const std::string program = path.front() == '/' ? path : (fs::current_path() / path).string();
-      const auto asked = run_child({program, "-c", "import sigpy; print('sigpy', sigpy.__version__)"}, folder_.path());
-      if (asked.exit_code != 0) continue;
-      sigpy_python_ = program;
-      report_.versions["sigpy"] = first_line(asked.output);
-      break;
-    }
+    const PeerPython python = find_peer_python({options_.sigpy_python, ".deps/peers/bin/python", "python3"},
+                                               "import sigpy; print('sigpy', sigpy.__version__)", folder_.path());
+    sigpy_python_ = python.program;
+    if (!python.answer.empty()) report_.versions["sigpy"] = python.answer[0];
     if (sigpy_python_.empty()) {
       report_.missing.push_back(
           "no Python that imports sigpy (--sigpy-python, .deps/peers/bin/python, python3): SigPy");

@@ -5,10 +5,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "monarch/core/error.hpp"
@@ -18,7 +16,10 @@
 #include "monarch/core/provenance.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/solvers/numerical/navier_stokes_simulation.hpp"
+#include "outcome.hpp"
+#include "peer_python.hpp"
 #include "published_script.hpp"
+#include "timing.hpp"
 
 namespace fs = std::filesystem;
 
@@ -31,13 +32,6 @@ using solvers::NavierStokesOptions;
 
 constexpr double viscosity = 1e-3;
 constexpr double published_dt = 1e-4;
-
-template <class Work>
-double seconds_of(const Work& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 double relative_error(const at::Tensor& a, const at::Tensor& b) {
   return ((a.to(at::kDouble) - b.to(at::kDouble)).norm() / b.to(at::kDouble).norm()).item<double>();
@@ -64,7 +58,7 @@ class Benchmark {
     report_["cases"] = nlohmann::json::array();
     report_["goals"] = nlohmann::json::array();
     report_["missing"] = nlohmann::json::array();
-    find_python();
+    find_peer();
   }
 
   nlohmann::json run() {
@@ -89,17 +83,13 @@ class Benchmark {
   }
 
  private:
-  void find_python() {
-    for (const std::string& python : {options_.python, std::string(".deps/venv/bin/python"), std::string("python3")}) {
-      if (python.empty()) continue;
-      const std::string path = find_program(python);
-      if (path.empty()) continue;
-      const std::string program = path.front() == '/' ? path : (fs::current_path() / path).string();
-      const auto asked =
-          run_child({program, "-c", "import numpy, torch; print('torch', torch.__version__)"}, folder_.path());
-      if (asked.exit_code != 0) continue;
-      python_ = program;
-      report_["peer"] = asked.output.substr(0, asked.output.find('\n'));
+  void find_peer() {
+    const PeerPython python =
+        find_peer_python({options_.python, ".deps/venv/bin/python", "python3"},
+                         "import numpy, torch; print('torch', torch.__version__)", folder_.path());
+    python_ = python.program;
+    if (!python.answer.empty()) {
+      report_["peer"] = python.answer[0];
       return;
     }
     report_["missing"].push_back("no Python that imports torch and numpy (--python, .deps/venv/bin/python, python3)");
@@ -119,11 +109,6 @@ class Benchmark {
 
   at::Tensor fields(int64_t n, int64_t count) const {
     return solvers::gaussian_random_field(solvers::navier_stokes_law("2020"), 2, n, 1, 0, count).to(at::kFloat);
-  }
-
-  void goal(const std::string& name, double value, double limit, bool at_least) {
-    const bool met = at_least ? value >= limit : value <= limit;
-    report_["goals"].push_back({{"goal", name}, {"value", value}, {"limit", limit}, {"met", met}});
   }
 
   /// Seconds of a right-hand side of one sample, in steps of cn-rk4 or euler-cn.
@@ -183,8 +168,10 @@ class Benchmark {
     if (rates.peer > 0) {
       entry["ratio"] = rates.peer / rates.ours;
       entry["euler_cn_ratio"] = rates.peer / rates.euler;
-      goal(fmt::format("right-hand sides at {}², {} thread{}: faster than PyTorch", n, threads, threads > 1 ? "s" : ""),
-           rates.peer / rates.ours, 3, true);
+      add_goal(
+          report_,
+          fmt::format("right-hand sides at {}², {} thread{}: faster than PyTorch", n, threads, threads > 1 ? "s" : ""),
+          rates.peer / rates.ours, 3, true);
     }
     report_["cases"].push_back(entry);
     return rates;
@@ -219,7 +206,8 @@ class Benchmark {
     }
     report_["equal_error"] = {{"size", n}, {"end", end}, {"viscosity", viscosity}, {"steps", table}, {"ratio", ratio}};
     if (rates.peer > 0) {
-      goal(fmt::format("time of a sample at the published error, {}²: faster than PyTorch", n), ratio, 100, true);
+      add_goal(report_, fmt::format("time of a sample at the published error, {}²: faster than PyTorch", n), ratio, 100,
+               true);
     }
   }
 
@@ -237,7 +225,7 @@ class Benchmark {
                            {"threads", options_.threads.back()},
                            {"description", simulation.describe()},
                            {"seconds", seconds}};
-    if (!options_.quick) goal("1,000 samples of ν = 1e-3, T = 50: seconds", seconds, 300, false);
+    if (!options_.quick) add_goal(report_, "1,000 samples of ν = 1e-3, T = 50: seconds", seconds, 300, false);
   }
 
   SimulateBenchmarkOptions options_;
@@ -275,12 +263,7 @@ void print(const nlohmann::json& r) {
   const auto& t = r["thousand"];
   fmt::print("{} samples of T = {} on {} threads: {}\n", t["samples"].get<int64_t>(), t["duration"].get<double>(),
              t["threads"].get<int>(), duration_text(t["seconds"]));
-  for (const auto& m : r["missing"]) fmt::print("missing: {}\n", m.get<std::string>());
-  fmt::print("\ngoals\n");
-  for (const auto& g : r["goals"]) {
-    fmt::print("  {} {}: {:.4g} ({:.4g})\n", g["met"].get<bool>() ? "met   " : "missed", g["goal"].get<std::string>(),
-               g["value"].get<double>(), g["limit"].get<double>());
-  }
+  print_goals(r);
 }
 
 }  // namespace
@@ -290,17 +273,7 @@ int run_simulate_benchmark(const SimulateBenchmarkOptions& options) {
   auto changed = options;
   if (options.quick) changed.sizes = {16, 20}, changed.batch = 3, changed.repeats = 1;
   const nlohmann::json report = Benchmark(changed).run();
-  if (options.json == "-") {
-    fmt::print("{}\n", report.dump(2));
-  } else {
-    print(report);
-    if (!options.json.empty()) write_file_atomically(options.json, report.dump(2) + "\n");
-  }
-  if (!options.goals_decide) return 0;
-  for (const auto& g : report["goals"]) {
-    if (!g["met"].get<bool>()) return 1;
-  }
-  return 0;
+  return finish(report, print, options.json, options.goals_decide);
 }
 
 }  // namespace monarch::bench

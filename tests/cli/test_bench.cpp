@@ -129,3 +129,55 @@ TEST_CASE("the simulate benchmark times every case and says what it is missing")
   REQUIRE(run_monarch(folder.path(), "bench simulate --sizes 63").exit_code == 2);
   REQUIRE(run_monarch(folder.path(), "bench simulate --threads-list 0").exit_code == 2);
 }
+
+TEST_CASE("the FNO benchmark times every job and says what it is missing") {
+  const TemporaryFolder folder;
+  const auto run = run_monarch(folder.path(), "bench fno --quick --json-file report.json --python '" MONARCH_SOURCE_DIR
+                                              "/.deps/peers/bin/python'");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  REQUIRE_THAT(run.output, Contains("16², modes 4, 1 thread") && Contains("Peak memory") && Contains("goals"));
+  const auto report = read_json(folder / "report.json");
+  const bool script = report["versions"].contains("torch"), library = report["versions"].contains("neuraloperator");
+  REQUIRE(report["missing"].size() == (script && library ? 0 : 1));
+  REQUIRE(report["cases"].size() == 2);
+  for (const auto& entry : report["cases"]) {
+    for (const auto* job : {"forward", "step", "rollout"}) {
+      const auto& programs = entry["jobs"][job];
+      for (const auto& [name, timing] : programs.items()) {
+        INFO(job << ", " << name);
+        REQUIRE(timing["minimum_seconds"].get<double>() > 0);
+        REQUIRE(timing.contains("over_fno") == (name != "fno"));
+      }
+      REQUIRE(programs.contains("fno"));
+      REQUIRE(programs.contains("script") == script);
+      REQUIRE(programs.contains("neuraloperator") == library);
+    }
+    REQUIRE(entry["jobs"]["step"].contains("monarch-no"));
+    REQUIRE(entry["jobs"]["rollout"].contains("fno-recompute"));
+    REQUIRE(entry.contains("agreement") == script);
+    if (script) REQUIRE(entry["agreement"]["rollout-recompute"].get<double>() <= 1e-4);
+  }
+  REQUIRE(report["memory"][0]["bytes"]["fno"].get<double>() > 0);
+  REQUIRE(report["goals"].size() == size_t(2 * (1 + 4 * (script + library))));
+}
+
+TEST_CASE("the FNO benchmark runs without any peer and refuses options that make no sense") {
+  const TemporaryFolder folder;
+  const std::string alone = std::string("cd '") + folder.path().string() + "' && PATH=/nowhere '" + MONARCH_PROGRAM +
+                            "' --quiet bench fno --quick --threads-list 1 --jobs step --json";
+  const auto run = run_command(alone);
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  const auto report = nlohmann::json::parse(run.output);
+  REQUIRE(report["missing"].size() == 1);
+  REQUIRE(report["goals"].size() == 1);
+  REQUIRE_FALSE(report["cases"][0].contains("agreement"));
+  for (const auto* arguments :
+       {"--sizes 63", "--sizes 16 --modes 9", "--modes 1", "--threads-list 0", "--jobs epoch"}) {
+    const auto refused = run_monarch(folder.path(), std::string("bench fno ") + arguments);
+    INFO(arguments << ": " << refused.errors);
+    REQUIRE(refused.exit_code == 2);
+    REQUIRE_FALSE(refused.errors.empty());
+  }
+}
