@@ -16,7 +16,7 @@ TEST_CASE("monarch reproduce table3 --preset smoke makes data, trains every mode
   INFO(result.errors);
   REQUIRE(result.exit_code == 0);
   const auto json = nlohmann::json::parse(result.output);
-  REQUIRE(json["rows"].size() == 6);
+  REQUIRE(json["rows"].size() == 8);
   for (const auto& row : json["rows"])
     for (const auto& [name, cell] : row["columns"].items()) {
       REQUIRE(cell["mean"].get<double>() > 0);

@@ -307,57 +307,78 @@ HWY_INLINE void store_modes(Complex z, float* to, int64_t im, int64_t k, int64_t
   }
 }
 
-template <int PR, int QR, bool Interleaved, bool ConjugateA, bool ConjugateB>
-void mode_micro(const ModeProduct& t, int64_t p0, int64_t q0, int64_t k, int64_t count) {
-  Complex sum[PR][QR];
+/// One vector of modes of a matrix, in the order that mode_micro reads: [blocks of W columns][R rows][W][re | im].
+/// Columns that are not there repeat the last one. `row`, `column`: steps of the source.
+template <int W, bool Interleaved>
+void pack_modes(const float* from, int64_t row, int64_t column, int64_t im, int64_t R, int64_t columns, int64_t k,
+                int64_t count, float* to) {
+  const F d;
+  for (int64_t c0 = 0; c0 < columns; c0 += W) {
+    for (int64_t r = 0; r < R; ++r) {
+      for (int64_t c = c0; c < c0 + W; ++c, to += 2 * kLanes) {
+        const Complex z = load_modes<Interleaved>(from + r * row + std::min(c, columns - 1) * column, im, k, count);
+        hn::Store(z.re, d, to), hn::Store(z.im, d, to + kLanes);
+      }
+    }
+  }
+}
+
+/// sum[p][q] over r of packed a and b.
+template <int PR, int QR, bool ConjugateA, bool ConjugateB>
+HWY_INLINE void mode_micro(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, int64_t R, Complex (*sum)[QR]) {
   const F d;
 #pragma GCC unroll 4
   for (int p = 0; p < PR; ++p)
 #pragma GCC unroll 2
     for (int q = 0; q < QR; ++q) sum[p][q] = {hn::Zero(d), hn::Zero(d)};
-  for (int64_t r = 0; r < t.R; ++r) {
-    Complex b[QR];
-#pragma GCC unroll 2
-    for (int q = 0; q < QR; ++q)
-      b[q] = load_modes<Interleaved>(t.b + r * t.b_steps.p_step + std::min(q0 + q, t.Q - 1) * t.b_steps.q_step,
-                                     t.b_steps.im, k, count);
+  for (int64_t r = 0; r < R; ++r, a += PR * 2 * kLanes, b += QR * 2 * kLanes) {
 #pragma GCC unroll 4
     for (int p = 0; p < PR; ++p) {
-      const Complex a = load_modes<false>(t.a + std::min(p0 + p, t.P - 1) * t.a_steps.p_step + r * t.a_steps.q_step,
-                                          t.a_steps.im, k, count);
+      const V re = hn::Load(d, a + 2 * p * kLanes), im = hn::Load(d, a + (2 * p + 1) * kLanes);
 #pragma GCC unroll 2
       for (int q = 0; q < QR; ++q) {
+        const V b_re = hn::Load(d, b + 2 * q * kLanes), b_im = hn::Load(d, b + (2 * q + 1) * kLanes);
         Complex& s = sum[p][q];
-        s.re = hn::MulAdd(a.re, b[q].re, s.re);
-        s.re = ConjugateA != ConjugateB ? hn::MulAdd(a.im, b[q].im, s.re) : hn::NegMulAdd(a.im, b[q].im, s.re);
-        s.im = ConjugateB ? hn::NegMulAdd(a.re, b[q].im, s.im) : hn::MulAdd(a.re, b[q].im, s.im);
-        s.im = ConjugateA ? hn::NegMulAdd(a.im, b[q].re, s.im) : hn::MulAdd(a.im, b[q].re, s.im);
+        s.re = hn::MulAdd(re, b_re, s.re);
+        s.im = ConjugateB ? hn::NegMulAdd(re, b_im, s.im) : hn::MulAdd(re, b_im, s.im);
+        s.re = ConjugateA != ConjugateB ? hn::MulAdd(im, b_im, s.re) : hn::NegMulAdd(im, b_im, s.re);
+        s.im = ConjugateA ? hn::NegMulAdd(im, b_re, s.im) : hn::MulAdd(im, b_re, s.im);
       }
     }
   }
-  for (int p = 0; p < PR && p0 + p < t.P; ++p)
-    for (int q = 0; q < QR && q0 + q < t.Q; ++q)
-      store_modes(sum[p][q], t.c + (p0 + p) * t.c_steps.p_step + (q0 + q) * t.c_steps.q_step, t.c_steps.im, k, count);
 }
 
-template <bool Interleaved, bool ConjugateA, bool ConjugateB>
+template <bool ConjugateA, bool ConjugateB>
 void mode_chunks(const ModeProduct& t, int64_t begin, int64_t end) {
-  for (int64_t k = begin; k < end; k += kLanes)
-    for (int64_t q = 0; q < t.Q; q += kModeColumns)
-      for (int64_t p = 0; p < t.P; p += kModeRows)
-        mode_micro<kModeRows, kModeColumns, Interleaved, ConjugateA, ConjugateB>(t, p, q, k, std::min(kLanes, end - k));
+  constexpr int PR = kModeRows, QR = kModeColumns;
+  const int64_t p_blocks = (t.P + PR - 1) / PR, q_blocks = (t.Q + QR - 1) / QR;
+  float* const a = t.scratch;
+  float* const b = a + p_blocks * PR * t.R * 2 * kLanes;
+  for (int64_t k = begin; k < end; k += kLanes) {
+    const int64_t count = std::min(kLanes, end - k);
+    pack_modes<PR, false>(t.a, t.a_steps.q_step, t.a_steps.p_step, t.a_steps.im, t.R, t.P, k, count, a);
+    t.b_steps.im == 1
+        ? pack_modes<QR, true>(t.b, t.b_steps.p_step, t.b_steps.q_step, 1, t.R, t.Q, k, count, b)
+        : pack_modes<QR, false>(t.b, t.b_steps.p_step, t.b_steps.q_step, t.b_steps.im, t.R, t.Q, k, count, b);
+    for (int64_t j = 0; j < q_blocks; ++j) {
+      for (int64_t i = 0; i < p_blocks; ++i) {
+        Complex sum[PR][QR];
+        mode_micro<PR, QR, ConjugateA, ConjugateB>(a + i * PR * t.R * 2 * kLanes, b + j * QR * t.R * 2 * kLanes, t.R,
+                                                   sum);
+        for (int64_t p = i * PR; p < std::min((i + 1) * PR, t.P); ++p)
+          for (int64_t q = j * QR; q < std::min((j + 1) * QR, t.Q); ++q)
+            store_modes(sum[p - i * PR][q - j * QR], t.c + p * t.c_steps.p_step + q * t.c_steps.q_step, t.c_steps.im, k,
+                        count);
+      }
+    }
+  }
 }
 
 void multiply_modes_of(const ModeProduct& t, int64_t begin, int64_t end) {
-  const bool interleaved = t.b_steps.im == 1;
-  const auto with = [&](auto ca, auto cb) {
-    interleaved ? mode_chunks<true, ca.value, cb.value>(t, begin, end)
-                : mode_chunks<false, ca.value, cb.value>(t, begin, end);
-  };
   if (t.conjugate_a) {
-    t.conjugate_b ? with(std::true_type(), std::true_type()) : with(std::true_type(), std::false_type());
+    t.conjugate_b ? mode_chunks<true, true>(t, begin, end) : mode_chunks<true, false>(t, begin, end);
   } else {
-    t.conjugate_b ? with(std::false_type(), std::true_type()) : with(std::false_type(), std::false_type());
+    t.conjugate_b ? mode_chunks<false, true>(t, begin, end) : mode_chunks<false, false>(t, begin, end);
   }
 }
 

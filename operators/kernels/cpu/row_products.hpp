@@ -61,7 +61,13 @@ struct ModeProduct {
   float* c = nullptr;
   ModeSteps c_steps;
   bool conjugate_a = false, conjugate_b = false;
+  float* scratch = nullptr;  ///< aligned memory of the calling thread, mode_scratch(product) numbers
 };
+/// Room for one vector of modes of a and b, packed.
+inline int64_t mode_scratch(const ModeProduct& t) {
+  constexpr int64_t most_lanes = 16, most_block = 4;
+  return 2 * most_lanes * t.R * (t.P + t.Q + 2 * most_block);
+}
 /// For the modes [begin, end).
 void multiply_modes(const ModeProduct& product, int64_t begin, int64_t end);
 

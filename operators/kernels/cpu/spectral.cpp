@@ -186,7 +186,10 @@ void synthesise(const Sizes& s, const Synthesis& g, const float* modes, int64_t 
 void multiply_all_modes(const ModeProduct& product, int64_t modes) {
   const int64_t chunks = (modes + kModesAtATime - 1) / kModesAtATime;
   at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
-    multiply_modes(product, begin * kModesAtATime, std::min(end * kModesAtATime, modes));
+    static thread_local Scratch<float> memory;
+    ModeProduct part = product;
+    part.scratch = memory.get(mode_scratch(product));
+    multiply_modes(part, begin * kModesAtATime, std::min(end * kModesAtATime, modes));
   });
 }
 
