@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/operators/monarch/transform.hpp"
@@ -11,6 +13,9 @@
 
 namespace monarch::operators {
 namespace {
+
+/// Flops of a product with truncated matrices that take as long as one of an FFT with its copies: measured.
+constexpr double kProductsPerFftFlop = 24;
 
 /// M · x over axis `axis`: m complex [rows, n], x [.., n, ..] -> [.., rows, ..].
 at::Tensor along(const at::Tensor& m, const at::Tensor& x, int64_t axis) {
@@ -39,7 +44,8 @@ void check_spectral(const at::Tensor& x, const SpectralWeights& w) {
                                          w.bias.defined() ? shape_text(w.bias.sizes()) : std::string("none"));
                     });
   for (int64_t a = 0; a < d; ++a) {
-    const auto& [forward, inverse] = w.axes[a];
+    const at::Tensor& forward = w.axes[a].forward;
+    const at::Tensor& inverse = w.axes[a].inverse;
     check<ShapeError>(
         forward.dim() == 2 && inverse.dim() == 2 && forward.size(1) == x.size(a + 2) &&
             forward.size(0) == w.weight.size(a + 2) && inverse.size(1) == w.weight.size(a + 2),
@@ -63,6 +69,26 @@ void check_pointwise(const at::Tensor& x, const at::Tensor& w, const at::Tensor&
             "pointwise layer: x must be [batch, in, points…], w [out, in] and b [out], found {}, {} and {}",
             shape_text(x.sizes()), shape_text(w.sizes()), b.defined() ? shape_text(b.sizes()) : std::string("none"));
       });
+}
+
+/// [batch, in, modes…] -> [batch, out, modes…]: one product for each mode.
+at::Tensor mix_modes(const at::Tensor& modes, const at::Tensor& weight) {
+  const at::Tensor mixed = at::matmul(modes.flatten(2).permute({2, 0, 1}), weight.flatten(2).permute({2, 0, 1}));
+  std::vector<int64_t> shape(modes.sizes().begin(), modes.sizes().end());
+  shape[1] = weight.size(1);
+  return mixed.permute({1, 2, 0}).reshape(shape);
+}
+
+/// act(y + pointwise x + bias).
+at::Tensor finish(at::Tensor y, const at::Tensor& x, const SpectralWeights& w) {
+  if (w.pointwise.defined()) {
+    y = y + pointwise_linear(x, w.pointwise, w.bias);
+  } else if (w.bias.defined()) {
+    std::vector<int64_t> wide(y.dim(), 1);
+    wide[1] = -1;
+    y = y + w.bias.reshape(wide);
+  }
+  return activate(y, w.activation);
 }
 
 }  // namespace
@@ -98,6 +124,7 @@ AxisTransform truncated_fourier(int64_t n, int64_t m, KeptModes kept, at::Scalar
   const auto type = at::toComplexType(precision);
   t.forward = t.forward.to(type).contiguous();
   t.inverse = t.inverse.to(type).contiguous();
+  if (n_out == n) t.fourier = kept;
   return t;
 }
 
@@ -107,26 +134,58 @@ at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& 
   // The last axis first: its half spectrum is the smaller.
   at::Tensor modes = x.to(w.weight.scalar_type());
   for (int64_t a = d - 1; a >= 0; --a) modes = along(w.axes[a].forward, modes, a + 2);
-  // [batch, in, K] · [in, out, K], one product for each of the K kept modes.
-  const int64_t out = w.weight.size(1);
-  std::vector<int64_t> kept(w.weight.sizes().begin() + 2, w.weight.sizes().end());
-  at::Tensor mixed =
-      at::matmul(modes.flatten(2).permute({2, 0, 1}), w.weight.flatten(2).permute({2, 0, 1}));  // [K, batch, out]
-  std::vector<int64_t> shape{x.size(0), out};
-  shape.insert(shape.end(), kept.begin(), kept.end());
-  at::Tensor y = mixed.permute({1, 2, 0}).reshape(shape);
+  at::Tensor y = mix_modes(modes, w.weight);
   for (int64_t a = 0; a < d; ++a) y = along(w.axes[a].inverse, y, a + 2);
-  y = at::real(y);
-  if (w.pointwise.defined()) y = y + pointwise_linear(x, w.pointwise, {});
-  if (w.bias.defined()) {
-    std::vector<int64_t> wide(d + 2, 1);
-    wide[1] = out;
-    y = y + w.bias.reshape(wide);
+  return finish(at::real(y), x, w);
+}
+
+at::Tensor spectral_layer_fft(const at::Tensor& x, const SpectralWeights& w) {
+  check_spectral(x, w);
+  const int64_t d = static_cast<int64_t>(w.axes.size());
+  std::vector<int64_t> dims, points;
+  for (int64_t a = 0; a < d; ++a) {
+    check<ConfigError>(w.axes[a].fourier.has_value() && (*w.axes[a].fourier == KeptModes::low_half) == (a == d - 1),
+                       [&] { return fmt::format("spectral layer by FFT: axis {} has other transforms", a); });
+    dims.push_back(a + 2);
+    points.push_back(x.size(a + 2));
   }
-  return activate(y, w.activation);
+  at::Tensor modes = at::fft_rfftn(x, c10::nullopt, dims);
+  for (int64_t a = d - 1; a >= 0; --a) {
+    const int64_t kept = w.weight.size(a + 2);
+    modes =
+        a == d - 1
+            ? modes.narrow(a + 2, 0, kept)
+            : at::cat({modes.narrow(a + 2, 0, kept / 2), modes.narrow(a + 2, points[a] - kept / 2, kept / 2)}, a + 2);
+  }
+  at::Tensor y = mix_modes(modes, w.weight);
+  for (int64_t a = 0; a + 1 < d; ++a) {  // zeros between the two signs
+    const int64_t m = w.weight.size(a + 2) / 2;
+    std::vector<int64_t> gap(y.sizes().begin(), y.sizes().end());
+    gap[a + 2] = points[a] - 2 * m;
+    if (gap[a + 2] > 0) y = at::cat({y.narrow(a + 2, 0, m), at::zeros(gap, y.options()), y.narrow(a + 2, m, m)}, a + 2);
+  }
+  return finish(at::fft_irfftn(y, points, dims), x, w);  // fills the last axis itself
+}
+
+bool spectral_by_fft(const at::Tensor& x, const SpectralWeights& w) {
+  const size_t d = w.axes.size();
+  double product = 0, points = 1, log_points = 0;  // flops of one map and direction
+  for (size_t a = 0; a < d; ++a) {
+    if (!w.axes[a].fourier || (*w.axes[a].fourier == KeptModes::low_half) != (a + 1 == d)) return false;
+    points *= static_cast<double>(x.size(a + 2));
+    log_points += std::log2(static_cast<double>(x.size(a + 2)));
+  }
+  double rows = points;
+  for (size_t a = d; a-- > 0;) {
+    const auto n = static_cast<double>(x.size(a + 2)), m = static_cast<double>(w.weight.size(a + 2));
+    product += (a + 1 == d ? 4 : 8) * rows * m;
+    rows *= m / n;
+  }
+  return product > kProductsPerFftFlop * 2.5 * points * log_points;
 }
 
 at::Tensor spectral_layer(const at::Tensor& x, const SpectralWeights& w) {
+  if (spectral_by_fft(x, w)) return spectral_layer_fft(x, w);
   if (!spectral_fused(x, w)) return spectral_layer_composite(x, w);
   check_spectral(x, w);
   return spectral_layer_fused(x, w);

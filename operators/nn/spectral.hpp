@@ -4,23 +4,26 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "monarch/operators/monarch/multiply.hpp"
 
 namespace monarch::operators {
 
+/// Which frequencies an axis keeps. low_both: 0 … m-1 and -m … -1 (2m modes; the corners of the published 2-D script);
+/// low_half: 0 … m-1 of a real signal's half spectrum (the last axis): the inverse counts each frequency but 0 and n/2
+/// twice, so that the real part of the result is what irfft gives.
+enum class KeptModes { low_both, low_half };
+
 /// The two transforms of one axis as dense complex matrices: x̂ = forward · x, y = Re or intermediate of inverse · ŷ.
 /// Constants for a Fourier layer; results of a product of Monarch factors for a learned one (gradients flow).
 struct AxisTransform {
   at::Tensor forward;  ///< complex [modes, n]
   at::Tensor inverse;  ///< complex [n_out, modes]; n_out = n but for super-resolution
+  /// Set by truncated_fourier where n_out = n: both are what an FFT computes.
+  std::optional<KeptModes> fourier = std::nullopt;
 };
-
-/// Which frequencies an axis keeps. low_both: 0 … m-1 and -m … -1 (2m modes; the corners of the published 2-D script);
-/// low_half: 0 … m-1 of a real signal's half spectrum (the last axis): the inverse counts each frequency but 0 and n/2
-/// twice, so that the real part of the result is what irfft gives.
-enum class KeptModes { low_both, low_half };
 
 /// The exact transforms: forward[a, j] = exp(-2 pi i k_a j / n), inverse[j, a] = c_a exp(+2 pi i k_a j / n_out) / n
 /// with c_a = 2 or 1 as KeptModes says; k_a: operators::low_frequencies, or 0 … m-1. With n_out != n the inverse is the
@@ -42,11 +45,19 @@ struct SpectralWeights {
 /// (pointwise only where n_out = n). Differentiable in x and every tensor of the weights.
 /// On the CPU in float32, one and two axes run in fused kernels (kernels/cpu/spectral.*): one sample at a time stays in
 /// the second-level cache, and only the kept modes are saved for backward. Everything else goes through ATen products.
+/// Where nearly all modes of a large grid are kept (spectral_by_fft), Fourier transforms go through FFTs instead.
 /// Throws ShapeError and DtypeError. Cost of one 2-D map and direction: about 4 n² m + 16 n m² flops.
 at::Tensor spectral_layer(const at::Tensor& x, const SpectralWeights& weights);
 
 /// The same by differentiable ATen products: the specification, any device and type.
 at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& weights);
+
+/// The same for axes of truncated_fourier by real FFTs over all of them, a matrix per kept mode, and zeros elsewhere.
+at::Tensor spectral_layer_fft(const at::Tensor& x, const SpectralWeights& weights);
+
+/// True where FFTs of this layer cost less than products with the truncated matrices: by flops, weighted with the rates
+/// that both reach (docs/performance.md), so that the choice does not depend on a measurement.
+bool spectral_by_fft(const at::Tensor& x, const SpectralWeights& weights);
 
 /// y = W2 act(W1 x + b1) + b2 at each point: x real [batch, in, points…], w1 [hidden, in], b1 [hidden], w2 [out,
 /// hidden], b2 [out] -> [batch, out, points…]. The hidden values (6 times x in a published FNO) never exist as a whole

@@ -268,7 +268,8 @@ AxisPass AxisTransforms::pass(int64_t n, at::ScalarType precision, at::Device de
   if (!learned()) {
     if (constant_points_ != n || constant_.forward.scalar_type() != type || constant_.forward.device() != device) {
       constant_ = operators::truncated_fourier(n, modes_, kept_, precision);
-      constant_ = {constant_.forward.to(device), constant_.inverse.to(device)};
+      constant_.forward = constant_.forward.to(device);
+      constant_.inverse = constant_.inverse.to(device);
       constant_points_ = n;
     }
     AxisPass pass;
