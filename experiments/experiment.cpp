@@ -169,6 +169,21 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
     e.rows.push_back(std::move(row));
     e.row_settings.push_back(std::move(settings));
   }
+  std::vector<std::string> measured = column_names;
+  for (const Config& from : config.tables("also")) {
+    e.also.push_back({from.text("metric"), from.text("label", from.text("metric"))});
+    measured.push_back(e.also.back().metric);
+    from.finish();
+  }
+  for (const Config& from : config.tables("reference")) {
+    Reference reference{from.text("label"), from.text("note", ""), from.integer("parameters", 0), {}};
+    for (const std::string& name : from.names("values")) {
+      index_of(measured, name, "column or metric of [[also]]");
+      reference.values[name] = from.number("values." + name);
+    }
+    from.finish();
+    e.references.push_back(std::move(reference));
+  }
   if (preset.has("tune")) {
     Tuning tuning;
     tuning.key = preset.text("tune.key");

@@ -28,6 +28,18 @@ struct Row {
   std::map<std::string, double> paper;  ///< column name -> published value
 };
 
+/// Another test metric of the same runs, in a table of its own: the scores on an extra test file.
+struct Also {
+  std::string metric, label;
+};
+
+/// What another program reached on the same data: printed with the rows, never run.
+struct Reference {
+  std::string label, note;
+  int64_t parameters = 0;                ///< 0: not said
+  std::map<std::string, double> values;  ///< by column name, or by a metric of `also`
+};
+
 /// Search over one key on the validation split, with the first seed, before the runs that count.
 struct Tuning {
   std::string key;  ///< "training.optimiser.learning_rate"
@@ -51,6 +63,8 @@ struct Experiment {
   std::vector<int64_t> seeds;
   std::vector<Column> columns;
   std::vector<Row> rows;
+  std::vector<Also> also;
+  std::vector<Reference> references;
   std::optional<Tuning> tuning;
   int64_t digits = 4;  ///< after the point
 

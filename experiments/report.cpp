@@ -16,6 +16,15 @@ namespace fs = std::filesystem;
 namespace monarch::experiments {
 namespace {
 
+std::string with_spread(double mean, double spread, int64_t digits, bool several) {
+  return several ? fmt::format("{:.{}f} ± {:.{}f}", mean, digits, spread, digits)
+                 : fmt::format("{:.{}f}", mean, digits);
+}
+
+std::string count_text(int64_t parameters) {
+  return parameters > 0 ? thousands(parameters) : "–";
+}
+
 std::string percent(double change) {
   return fmt::format("{:+.0f} %", 100 * change);
 }
@@ -33,21 +42,56 @@ Table main_table(const Experiment& e, const Summary& s) {
   for (size_t r = 0; r < e.rows.size(); ++r) {
     const Row& row = e.rows[r];
     std::vector<std::string> cells{row.control ? fmt::format("*{}*", row.label) : row.label,
-                                   s.parameters[r] > 0 ? thousands(s.parameters[r]) : "–"};
+                                   count_text(s.parameters[r])};
     for (size_t c = 0; c < e.columns.size(); ++c) {
       const Cell& cell = s.cells[r][c];
       if (has_paper) cells.push_back(cell.paper ? fmt::format("{:.3f}", *cell.paper) : "–");
       double best = std::numeric_limits<double>::infinity();
       for (size_t other = 0; other < e.rows.size(); ++other) best = std::min(best, s.cells[other][c].mean);
-      const std::string value = cell.values.size() > 1
-                                    ? fmt::format("{:.{}f} ± {:.{}f}", cell.mean, e.digits, cell.spread, e.digits)
-                                    : fmt::format("{:.{}f}", cell.mean, e.digits);
+      const std::string value = with_spread(cell.mean, cell.spread, e.digits, cell.values.size() > 1);
       cells.push_back(cell.mean == best ? fmt::format("**{}**", value) : value);
       if (!e.baseline.empty()) {
         const std::string ours = cell.change ? percent(*cell.change) : "";
         cells.push_back(!cell.change ? "–" : cell.paper_change ? percent(*cell.paper_change) + " → " + ours : ours);
       }
     }
+    table.rows.push_back(std::move(cells));
+  }
+  for (const Reference& reference : e.references) {
+    std::vector<std::string> cells{fmt::format("*{}*", reference.label), count_text(reference.parameters)};
+    for (const Column& column : e.columns) {
+      const auto value = reference.values.find(column.name);
+      if (has_paper) cells.push_back("–");
+      cells.push_back(value == reference.values.end() ? "–" : fmt::format("{:.{}f}", value->second, e.digits));
+      if (!e.baseline.empty()) cells.push_back("–");
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
+/// The metrics of `also`, of rows and references.
+Table also_table(const Experiment& e, const Summary& s) {
+  Table table{{"model"}, {}, 1};
+  for (const Also& also : e.also)
+    for (const Column& column : e.columns)
+      table.header.push_back(e.columns.size() == 1 ? also.label : fmt::format("{}, {}", also.label, column.label));
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    std::vector<std::string> cells{e.rows[r].label};
+    for (size_t i = 0; i < e.also.size(); ++i)
+      for (size_t c = 0; c < e.columns.size(); ++c)
+        cells.push_back(
+            with_spread(s.also[i][r][c].mean, s.also[i][r][c].spread, e.digits, s.cells[r][c].values.size() > 1));
+    table.rows.push_back(std::move(cells));
+  }
+  for (const Reference& reference : e.references) {
+    std::vector<std::string> cells{fmt::format("*{}*", reference.label)};
+    for (const Also& also : e.also)
+      for (size_t c = 0; c < e.columns.size(); ++c) {
+        const auto value = reference.values.find(also.metric);
+        cells.push_back(value == reference.values.end() || c > 0 ? "–"
+                                                                 : fmt::format("{:.{}f}", value->second, e.digits));
+      }
     table.rows.push_back(std::move(cells));
   }
   return table;
@@ -156,7 +200,13 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
   std::vector<std::string> notes;
   for (const Row& row : e.rows)
     if (!row.note.empty()) notes.push_back(fmt::format("**{}**: {}", row.label, row.note));
+  for (const Reference& reference : e.references)
+    if (!reference.note.empty()) notes.push_back(fmt::format("*{}*: {}", reference.label, reference.note));
   if (!notes.empty()) page.add(Bullets{notes});
+  if (!e.also.empty()) {
+    page.add(Heading{2, "The same models elsewhere"});
+    page.add(also_table(e, s));
+  }
   if (!e.scaled.empty()) {
     page.add(Heading{2, "What this preset scales down"});
     page.add(Paragraph{"These are not the paper's conditions. The same holds for every row:"});

@@ -36,6 +36,22 @@ Summary summarise(const Experiment& e, const ExperimentResult& result) {
     epochs[run.row] += run.json.value("epochs", 0.0);
     seconds[run.row] += run.json.value("seconds", 0.0);
   }
+  for (const Also& also : e.also) {
+    std::vector<std::vector<std::vector<double>>> values(e.rows.size(),
+                                                         std::vector<std::vector<double>>(e.columns.size()));
+    for (const RunResult& run : result.runs) {
+      const auto test = run.json.value("test", nlohmann::json::object());
+      check<ConfigError>(test.contains(also.metric), [&] {
+        return fmt::format("[[also]]: {}, {} has no test metric '{}'", e.rows[run.row].label,
+                           e.columns[run.column].label, also.metric);
+      });
+      values[run.row][run.column].push_back(test[also.metric].get<double>());
+    }
+    auto& scores = s.also.emplace_back(e.rows.size(), std::vector<Score>(e.columns.size()));
+    for (size_t r = 0; r < e.rows.size(); ++r)
+      for (size_t c = 0; c < e.columns.size(); ++c)
+        if (!values[r][c].empty()) scores[r][c] = {mean_of(values[r][c]), spread_of(values[r][c])};
+  }
   std::optional<size_t> base;
   for (size_t r = 0; r < e.rows.size(); ++r) {
     if (e.rows[r].name == e.baseline) base = r;
@@ -84,8 +100,17 @@ nlohmann::json to_json(const Experiment& e, const ExperimentResult& result, cons
       if (cell.paper_change) out["paper_change"] = *cell.paper_change;
       row["columns"][e.columns[c].name] = std::move(out);
     }
+    for (size_t i = 0; i < e.also.size(); ++i)
+      for (size_t c = 0; c < e.columns.size(); ++c)
+        row["also"][e.also[i].metric][e.columns[c].name] = {{"mean", s.also[i][r][c].mean},
+                                                            {"spread", s.also[i][r][c].spread}};
     json["rows"].push_back(std::move(row));
   }
+  for (const Reference& reference : e.references)
+    json["references"].push_back({{"label", reference.label},
+                                  {"note", reference.note},
+                                  {"parameters", reference.parameters},
+                                  {"values", reference.values}});
   for (const auto& t : result.tuning) {
     nlohmann::json scores;
     for (const auto& [value, score] : t.scores)

@@ -22,10 +22,16 @@ struct Cell {
   std::optional<double> paper_change;  ///< against the paper's value of the baseline
 };
 
+/// A metric of Experiment::also in one row and column.
+struct Score {
+  double mean = 0, spread = 0;
+};
+
 struct Summary {
-  std::vector<std::vector<Cell>> cells;   ///< [row][column]
-  std::vector<int64_t> parameters;        ///< of each row's first run, complex numbers counted twice
-  std::vector<double> seconds_per_epoch;  ///< of each row and column, averaged over all runs of the row
+  std::vector<std::vector<Cell>> cells;               ///< [row][column]
+  std::vector<std::vector<std::vector<Score>>> also;  ///< [metric of `also`][row][column]
+  std::vector<int64_t> parameters;                    ///< of each row's first run, complex numbers counted twice
+  std::vector<double> seconds_per_epoch;              ///< of each row and column, averaged over all runs of the row
 };
 
 /// A row without training (one run) is compared with the mean of the baseline.

@@ -47,6 +47,14 @@ paper = { easy = 0.1 }
 note = "a note"
 [row.run.model]
 name = "monarch-no"
+[[also]]
+metric = "l2_fine"
+label = "Finer"
+[[reference]]
+label = "Peer"
+parameters = 1234
+note = "another note"
+values = { hard = 0.625, l2_fine = 4.5 }
 [preset.smoke]
 seeds = [1, 2]
 scaled = ["2 epochs instead of 100"]
@@ -76,7 +84,7 @@ if grep -q monarch-no "$config"; then factor=1; else factor=2; fi
 [ -f "$FAIL" ] && { echo "cannot go on"; exit 1; }
 [ "$rate" = 8 ] && { echo "the loss is not finite"; exit 1; }
 value=$(awk "BEGIN { print $factor * (0.1 * $seed + ${rate:-0}) }")
-echo "{\"test\": {\"l2\": $value}, \"validation\": {\"l2_valid\": $value}, \"parameters\": 10, \"epochs\": 2, \"seconds\": 1.5}" > "$out/result.json"
+echo "{\"test\": {\"l2\": $value, \"l2_fine\": 3}, \"validation\": {\"l2_valid\": $value}, \"parameters\": 10, \"epochs\": 2, \"seconds\": 1.5}" > "$out/result.json"
 )";
 
 std::string content(const fs::path& file) {
@@ -134,6 +142,8 @@ TEST_CASE("mistakes in an experiment file are named") {
   REQUIRE_THROWS_WITH(with("lables = 3\n"), Contains("nothing reads 'lables'"));
   REQUIRE_THROWS_WITH(with("[preset.paper.row.our]\nx = 1\n"), Contains("no row has that name"));
   REQUIRE_THROWS_WITH(with("columns = ['esy']\n"), Contains("did you mean 'easy'?"));
+  REQUIRE_THROWS_WITH(with("[[reference]]\nlabel = 'x'\nvalues = { l2_fin = 1 }\n"),
+                      Contains("did you mean 'l2_fine'?"));
   REQUIRE_THROWS_AS(find_experiment("table99x"), ConfigError);
 }
 
@@ -166,6 +176,10 @@ TEST_CASE("an experiment tunes, trains, and a second run repeats nothing") {
   const std::string page = content(f.out / "report.md"), html_page = content(f.out / "report.html");
   REQUIRE_THAT(page, Contains("2 epochs instead of 100") && Contains("a note") && Contains("-50 % → -50 %") &&
                          Contains("diverged") && Contains("0.200"));
+  // Other metrics of the same runs, and what another program reached.
+  REQUIRE_THAT(page, Contains("| *Peer* | 1,234 | – | – | – | – | 0.6250 | – |") && Contains("another note") &&
+                         Contains("| Baseline | 3.0000 ± 0.0000 | 3.0000 ± 0.0000 |") &&
+                         Contains("| *Peer* | 4.5000 | – |"));
   REQUIRE_THAT(html_page, Contains("data:image/svg+xml;base64,") && !Contains("src=\"figures"));
   REQUIRE(nlohmann::json::parse(content(f.out / "summary.json"))["rows"].size() == 2);
 }
