@@ -12,6 +12,7 @@
 #include "command.hpp"
 #include "monarch/core/config.hpp"
 #include "monarch/core/error.hpp"
+#include "monarch/core/memory.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/log.hpp"
 #include "monarch/core/process.hpp"
@@ -205,7 +206,10 @@ void add_train(CLI::App& app) {
   command->add_option("--seed", a->seed, "training.seed: weights, order of samples, noise")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", a->json, "The result as JSON on stdout");
-  command->callback([a] { run(*a); });
+  command->callback([a] {
+    keep_freed_memory();
+    run(*a);
+  });
 }
 
 }  // namespace monarch::apps

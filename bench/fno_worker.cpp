@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/memory.hpp"
 #include "monarch/data/checkpoint.hpp"
 #include "monarch/solvers/learning/rollout.hpp"
 #include "monarch/solvers/neural/neural_solver.hpp"
@@ -167,6 +168,7 @@ class Worker {
 }  // namespace
 
 int run_fno_worker(const FnoCase& what, std::istream& questions, std::ostream& answers) {
+  keep_freed_memory();  // as monarch train does
   Worker worker(what);
   for (std::string line; std::getline(questions, line);) answers << worker.answer(line) << std::endl;
   return 0;

@@ -1,5 +1,7 @@
 #include "monarch/core/memory.hpp"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -30,6 +32,14 @@ double available_memory_bytes() {
   const double used = first_number("/sys/fs/cgroup/memory.current");
   if (limit > 0 && used >= 0) available = std::min(available, std::max(0.0, limit - used));
   return available < std::numeric_limits<double>::infinity() ? available : 1073741824.0;
+}
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 }  // namespace monarch

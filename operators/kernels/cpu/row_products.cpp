@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "monarch/operators/kernels/cpu/curve-inl.hpp"
 #include "monarch/operators/kernels/cpu/monarch_vector-inl.hpp"
@@ -50,86 +51,108 @@ HWY_INLINE V load_part(F d, const float* from, int64_t count) {
 
 // ---- products of rows ----------------------------------------------------------------------------------------------
 
-template <int MR, int NR, bool Tail>
+/// Columns behind the NR whole vectors: none, up to half a vector (which costs half where wide vectors are made of
+/// two), or nearly a whole one.
+enum class Tail { none, half, masked };
+
+template <int MR, int NR, Tail End>
 HWY_INLINE void row_micro(const RowProduct& p, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, float* c,
                           const float* bias, int64_t tail) {
   const F d;
-  const auto mask = hn::FirstN(d, static_cast<size_t>(tail));
-  const auto get = [&](const float* from, int i) HWY_ATTR {
-    if constexpr (Tail)
-      if (i == NR - 1) return hn::MaskedLoad(mask, d, from + i * kLanes);
-    return hn::LoadU(d, from + i * kLanes);
-  };
-  V sum[MR][NR];
+  using E = std::conditional_t<End == Tail::half, hn::Half<F>, F>;
+  const E e;
+  const auto mask = hn::FirstN(e, static_cast<size_t>(tail));
+  constexpr int N = NR > 0 ? NR : 1;  // no array is empty
+  V sum[MR][N];
+  hn::Vec<E> end[MR];
   const float* rows[MR];
 #pragma GCC unroll 16
   for (int m = 0; m < MR; ++m) {
     rows[m] = a + m * p.am;
+    end[m] = hn::Zero(e);
 #pragma GCC unroll 4
     for (int i = 0; i < NR; ++i) sum[m][i] = hn::Zero(d);
   }
   const int64_t ak = p.ak, b_row = p.b_row;
   for (int64_t k = 0, at = 0; k < p.K; ++k, at += ak) {
-    V x[NR];
+    V x[N];
+    auto x_end = hn::Zero(e);
 #pragma GCC unroll 4
-    for (int i = 0; i < NR; ++i) x[i] = get(b, i);
+    for (int i = 0; i < NR; ++i) x[i] = hn::LoadU(d, b + i * kLanes);
+    if constexpr (End != Tail::none) x_end = hn::MaskedLoad(mask, e, b + NR * kLanes);
     b += b_row;
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) {
       const V w = hn::Set(d, rows[m][at]);
 #pragma GCC unroll 4
       for (int i = 0; i < NR; ++i) sum[m][i] = hn::MulAdd(w, x[i], sum[m][i]);
+      if constexpr (End == Tail::half) end[m] = hn::MulAdd(hn::LowerHalf(e, w), x_end, end[m]);
+      if constexpr (End == Tail::masked) end[m] = hn::MulAdd(w, x_end, end[m]);
     }
   }
 #pragma GCC unroll 16
   for (int m = 0; m < MR; ++m) {
     float* row = c + m * p.c_row;
-    const V shift = bias ? hn::Set(d, bias[m]) : hn::Zero(d);
+    const float shift = bias ? bias[m] : 0;
 #pragma GCC unroll 4
     for (int i = 0; i < NR; ++i) {
-      V v = hn::Add(sum[m][i], shift);
-      if (p.accumulate) v = hn::Add(v, get(row, i));
-      if (Tail && i == NR - 1) {
-        hn::BlendedStore(v, mask, d, row + i * kLanes);
-      } else {
-        hn::StoreU(v, d, row + i * kLanes);
-      }
+      V v = hn::Add(sum[m][i], hn::Set(d, shift));
+      if (p.accumulate) v = hn::Add(v, hn::LoadU(d, row + i * kLanes));
+      hn::StoreU(v, d, row + i * kLanes);
+    }
+    if constexpr (End != Tail::none) {
+      auto v = hn::Add(end[m], hn::Set(e, shift));
+      if (p.accumulate) v = hn::Add(v, hn::MaskedLoad(mask, e, row + NR * kLanes));
+      hn::BlendedStore(v, mask, e, row + NR * kLanes);
     }
   }
 }
 
-template <int NR, bool Tail, int MR>
+template <int NR, Tail End, int MR>
 HWY_INLINE void row_micro_of(int64_t rows, const RowProduct& p, const float* a, const float* b, float* c,
                              const float* bias, int64_t tail) {
-  if (rows == MR) return row_micro<MR, NR, Tail>(p, a, b, c, bias, tail);
-  if constexpr (MR > 1) row_micro_of<NR, Tail, MR - 1>(rows, p, a, b, c, bias, tail);
+  if (rows == MR) return row_micro<MR, NR, End>(p, a, b, c, bias, tail);
+  if constexpr (MR > 1) row_micro_of<NR, End, MR - 1>(rows, p, a, b, c, bias, tail);
 }
 
-/// All rows of NR vectors of columns, in blocks of nearly equal height.
-template <int NR, bool Tail>
+/// All rows of NR vectors of columns and what is behind them, in blocks of nearly equal height.
+template <int NR, Tail End>
 void row_columns(const RowProduct& p, int64_t n0, int64_t tail) {
-  constexpr int64_t most = most_rows(NR);
+  constexpr int64_t most = most_rows(NR + (End != Tail::none));
   const int64_t blocks = (p.M + most - 1) / most;
   for (int64_t i = 0; i < blocks; ++i) {
     const int64_t m0 = i * p.M / blocks, rows = (i + 1) * p.M / blocks - m0;
-    row_micro_of<NR, Tail, most>(rows, p, p.a + m0 * p.am, p.b + n0, p.c + m0 * p.c_row + n0,
-                                 p.bias ? p.bias + m0 : nullptr, tail);
+    row_micro_of<NR, End, most>(rows, p, p.a + m0 * p.am, p.b + n0, p.c + m0 * p.c_row + n0,
+                                p.bias ? p.bias + m0 : nullptr, tail);
+  }
+}
+
+template <int NR>
+void row_columns_of(const RowProduct& p, int64_t n0, int64_t tail) {
+  if (tail == 0) {
+    if constexpr (NR > 0) row_columns<NR, Tail::none>(p, n0, tail);
+  } else if constexpr (NR < kMostVectors) {
+    tail <= kLanes / 2 ? row_columns<NR, Tail::half>(p, n0, tail) : row_columns<NR, Tail::masked>(p, n0, tail);
   }
 }
 
 void multiply_rows_of(const RowProduct& p) {
-  const int64_t tail = p.N % kLanes, vectors = (p.N + kLanes - 1) / kLanes;
-  for (int64_t v = 0; v < vectors;) {
-    const int64_t left = vectors - v, n0 = v * kLanes;
-    const int64_t width = std::min<int64_t>(kMostVectors, left);
-    const bool last = tail && v + width == vectors;
-    if constexpr (kMostVectors == 4) {
-      if (width == 4) last ? row_columns<4, true>(p, n0, tail) : row_columns<4, false>(p, n0, tail);
-      if (width == 3) last ? row_columns<3, true>(p, n0, tail) : row_columns<3, false>(p, n0, tail);
-    }
-    if (width == 2) last ? row_columns<2, true>(p, n0, tail) : row_columns<2, false>(p, n0, tail);
-    if (width == 1) last ? row_columns<1, true>(p, n0, tail) : row_columns<1, false>(p, n0, tail);
-    v += width;
+  const int64_t tail = p.N % kLanes;
+  int64_t left = p.N / kLanes, n0 = 0;
+  for (; left + (tail > 0) > kMostVectors; left -= kMostVectors, n0 += kMostVectors * kLanes)
+    row_columns_of<kMostVectors>(p, n0, 0);
+  switch (left) {
+    case 0:
+      return row_columns_of<0>(p, n0, tail);
+    case 1:
+      return row_columns_of<1>(p, n0, tail);
+    case 2:
+      return row_columns_of<2>(p, n0, tail);
+    case 3:
+      if constexpr (kMostVectors > 2) return row_columns_of<3>(p, n0, tail);
+      break;
+    default:
+      if constexpr (kMostVectors > 3) return row_columns_of<4>(p, n0, tail);
   }
 }
 

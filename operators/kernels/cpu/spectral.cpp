@@ -360,26 +360,29 @@ SpectralGradients spectral_backward(const SpectralProblem& p, const SpectralForw
   // dZ = dz conj(G2): dG2 = dz^T conj(Z), dG1 = dZ ŷ^H.
   const Synthesis synthesis = wanted.inverse ? Synthesis(p.inverse1, p.inverse2) : Synthesis();
   for_each(s.batch, true, [&](int64_t b) {
-    const float* rows = data_of(dz) + b * s.out * out_points;
-    if (curved)
-      curve_gradient(data_of(gradient) + b * s.out * out_points, data_of(kept.before) + b * s.out * out_points, curve,
-                     dz.data_ptr<float>() + b * s.out * out_points, s.out * out_points);
-    const float* x = data_of(p.x) + b * s.in * points;
-    if (dpointwise.defined())
-      add_row_dots({.M = s.out,
-                    .N = s.in,
-                    .K = points,
-                    .a = rows,
-                    .a_row = points,
-                    .b = x,
-                    .b_row = points,
-                    .c = part(dpointwise, b),
-                    .c_row = s.in});
-    if (dbias.defined()) add_row_sums(rows, out_points, s.out, out_points, part(dbias, b));
-    if (through_point)
-      for (int64_t n0 = 0; n0 < points; n0 += kTilePoints)
+    const int64_t at = b * s.out * out_points;
+    const float* rows = data_of(dz) + at;
+    for (int64_t n0 = 0; n0 < out_points; n0 += kTilePoints) {  // what is made of a tile of dz while it is in cache
+      const int64_t n = std::min(kTilePoints, out_points - n0);
+      if (curved)
+        for (int64_t o = 0; o < s.out; ++o) {
+          const int64_t from = at + o * out_points + n0;
+          curve_gradient(data_of(gradient) + from, data_of(kept.before) + from, curve, dz.data_ptr<float>() + from, n);
+        }
+      if (dbias.defined()) add_row_sums(rows + n0, out_points, s.out, n, part(dbias, b));
+      if (dpointwise.defined())
+        add_row_dots({.M = s.out,
+                      .N = s.in,
+                      .K = n,
+                      .a = rows + n0,
+                      .a_row = points,
+                      .b = data_of(p.x) + b * s.in * points + n0,
+                      .b_row = points,
+                      .c = part(dpointwise, b),
+                      .c_row = s.in});
+      if (through_point)
         multiply_rows({.M = s.in,
-                       .N = std::min(kTilePoints, points - n0),
+                       .N = n,
                        .K = s.out,
                        .a = data_of(p.pointwise),
                        .am = 1,
@@ -388,6 +391,7 @@ SpectralGradients spectral_backward(const SpectralProblem& p, const SpectralForw
                        .b_row = points,
                        .c = g.x.data_ptr<float>() + b * s.in * points + n0,
                        .c_row = points});
+    }
     if (!wanted.inverse || !s.planes)
       analyse(s, back, data_of(dz), s.out1, s.out2, dmixed.data_ptr<float>(), b * s.out, (b + 1) * s.out);
     if (!wanted.inverse) return;
