@@ -145,12 +145,14 @@ void print_scan(const std::string& file, const data::ScanSource& scan, const dat
   if (header.volume) add("step 2 limits", limit_text(header.limit_z));
   add("acceleration", fmt::format("{:.3g} found, {:g} × {:g} stated", summary.acceleration, header.acceleration[0],
                                   header.acceleration[1]));
-  add("calibration", summary.calibration
-                         ? fmt::format("{} fully sampled centre{}", extent_text(*summary.calibration),
-                                       header.calibration_mode.empty() ? "" : ", stated: " + header.calibration_mode)
-                         : "none found");
-  add("k-space centre", fmt::format("stated ({}), strongest sample at ({})  [x, y, z]",
-                                    fmt::join(summary.centre_stated, ", "), fmt::join(summary.centre_found, ", ")));
+  if (summary.line_map.defined()) {
+    add("calibration", summary.calibration
+                           ? fmt::format("{} fully sampled centre{}", extent_text(*summary.calibration),
+                                         header.calibration_mode.empty() ? "" : ", stated: " + header.calibration_mode)
+                           : "none found");
+    add("k-space centre", fmt::format("stated ({}), strongest sample at ({})  [x, y, z]",
+                                      fmt::join(summary.centre_stated, ", "), fmt::join(summary.centre_found, ", ")));
+  }
   print_table(rows);
   if (summary.line_map.defined()) {
     const auto lines = map_picture(summary.line_map, 96, 24);
@@ -203,6 +205,8 @@ void add_info(CLI::App& app) {
   command->add_option("file", arguments->file, "File, or folder of files of PDE data")->required();
   command->add_option("--dataset", arguments->scan.dataset, "Measurement (HDF5 group) in a file that holds several");
   command->add_option("--encoding", arguments->scan.encoding, "Encoding space (default: the first with images)");
+  command->add_option("--trajectory", arguments->scan.trajectory,
+                      "Where the samples of a non-Cartesian scan lie: .npy [readout, sample, axis]");
   command->add_flag("--json", arguments->json, "JSON on stdout");
   command->add_flag("--fields", arguments->fields, "Show an array as PDE data, not as an image");
   command->add_option("--axes", arguments->axes,

@@ -22,6 +22,7 @@
 #include "monarch/data/npy.hpp"
 #include "monarch/data/png.hpp"
 #include "monarch/data/scan.hpp"
+#include "monarch/data/trajectory.hpp"
 #include "monarch/mri/reconstruction.hpp"
 #include "report/report.hpp"
 
@@ -34,8 +35,8 @@ using Clock = std::chrono::steady_clock;
 
 struct Arguments {
   std::string scan, out, method = "auto", maps = "espirit", partial_fourier = "zero", reference, config, slices;
-  std::string assume_recon, conjugate = "auto";
-  std::vector<int64_t> centre;
+  std::string assume_recon, conjugate = "auto", density = "pipe-menon", trajectory_unit = "auto";
+  std::vector<int64_t> centre, matrix;
   std::vector<std::string> formats = {"h5", "nii", "npy", "png", "html"};
   double memory_gib = 0;
   bool json = false, crop_reference = false, no_prewhiten = false;
@@ -94,6 +95,7 @@ void read_config(const CLI::App& command, Arguments& a) {
   number("recon.threshold", "--threshold", a.recon.singular_threshold);
   integer("recon.virtual_coils", "--compress", a.recon.virtual_coils);
   integer("recon.wavelet_order", "--wavelet", a.recon.wavelet_order);
+  text("recon.density", "--density", a.density);
   text("recon.slices", "--slices", a.slices);
   const bool prewhiten = config.boolean("recon.prewhiten", true);
   if (unset("--no-prewhiten")) a.no_prewhiten = !prewhiten;
@@ -111,6 +113,9 @@ void settle_options(const CLI::App& command, Arguments& a) {
   check<ConfigError>(a.partial_fourier == "zero" || a.partial_fourier == "pocs",
                      "--partial-fourier: zero or pocs expected, found '" + a.partial_fourier + "'");
   a.recon.partial_fourier = a.partial_fourier == "pocs" ? mri::PartialFourier::pocs : mri::PartialFourier::zero_fill;
+  a.recon.density = mri::parse_density(a.density);
+  a.scan_options.trajectory_unit = data::parse_trajectory_unit(a.trajectory_unit);
+  std::copy(a.matrix.begin(), a.matrix.end(), a.scan_options.matrix.begin());
   a.recon.lambda = a.lambda;
   a.recon.iterations = a.iterations;
   a.recon.prewhiten = !a.no_prewhiten;
@@ -347,6 +352,8 @@ void add_recon(CLI::App& app) {
       ->check(CLI::Range(1, 10))
       ->group(recon);
   command->add_option("--partial-fourier", a->partial_fourier, "zero or pocs")->group(recon);
+  command->add_option("--density", a->density, "Non-Cartesian density compensation: pipe-menon, ramp or none")
+      ->group(recon);
   command->add_option("--slices", a->slices, "Only these slices, such as 0,3-5")->group(recon);
   command->add_option("--seed", a->recon.seed, "Seed of the random wavelet shifts")->group(recon);
 
@@ -382,6 +389,16 @@ void add_recon(CLI::App& app) {
       ->group(reading);
   command->add_option("--conjugate", a->conjugate, "Sign of the Fourier exponent: auto, yes or no")
       ->check(CLI::IsMember({"auto", "yes", "no"}))
+      ->group(reading);
+  command->add_option("--trajectory", a->scan_options.trajectory, "Where the samples lie: .npy [readout, sample, axis]")
+      ->group(reading);
+  command
+      ->add_option("--trajectory-unit", a->trajectory_unit,
+                   "auto, cycles (per field of view), normalised (to 1/2) or radians (to pi)")
+      ->group(reading);
+  command->add_option("--matrix", a->matrix, "Pixels x, y, z of a non-Cartesian scan without a header")
+      ->expected(1, 3)
+      ->check(CLI::Range(1, 65535))
       ->group(reading);
   command->add_option("--assume-recon-space", a->assume_recon, "'encoded': go on where the header lacks reconSpace")
       ->group(reading);

@@ -31,6 +31,18 @@ at::Tensor read_raw(const std::filesystem::path& path, const std::vector<int64_t
 /// Throws BackendError where BART fails.
 std::vector<BenchScan> make_scans(const std::filesystem::path& folder, bool with_bart);
 
+/// Spokes through the same object.
+struct RadialBenchScan {
+  std::string name;        ///< stem of k-space as a BART file; `name`_trajectory beside it
+  at::Tensor samples;      ///< [coil, sample] complex64
+  at::Tensor trajectory;   ///< [sample, 2] float64, cycles per field of view
+  at::Tensor maps, truth;  ///< as in BenchScan
+};
+
+/// 101 spokes of 512 samples, twice oversampled along the readout, of the truth of `scan` seen through its maps, with
+/// noise of variance 1. Written to `folder`, where `scan` has its maps.
+RadialBenchScan make_radial_scan(const std::filesystem::path& folder, const BenchScan& scan);
+
 /// The fully sampled centre [coil, z, min(y, 24), min(x, 24)] of k-space.
 at::Tensor calibration_region(const at::Tensor& kspace);
 

@@ -172,4 +172,17 @@ ImageSeries load_images(const std::filesystem::path& path, const std::string& va
                   "reconstructed with monarch recon");
 }
 
+std::string ImageIndex::text() const {
+  std::string result;
+  const auto add = [&result](const char* name, int64_t value) {
+    if (value != 0) result += fmt::format("{}{} {}", result.empty() ? "" : ", ", name, value);
+  };
+  add("slice", slice);
+  add("contrast", contrast);
+  add("phase", phase);
+  add("repetition", repetition);
+  add("set", set);
+  return result.empty() ? "slice 0" : result;
+}
+
 }  // namespace monarch::data

@@ -99,36 +99,84 @@ class Hdf5Acquisitions final : public AcquisitionStore {
     dataset_ = file_.dataset(path_);
     check_type();
     read_headers();
-    references_.emplace(file_, path_, "data");
-    direct_ = references_->direct() && little_endian_float32();
+    prepare(samples_);
   }
 
   const std::string& name() const override { return name_; }
   std::span<const AcquisitionHeader> headers() const override { return headers_; }
 
   void fetch(std::span<const size_t> acquisitions, const Visit& visit) const override {
-    if (direct_) {
-      hdf5::silence_library();
-      hdf5::GlobalHeap heap(file_);
-      for (const size_t i : acquisitions) fetch_direct(i, heap, visit);
-      return;
+    fetch_lists(samples_, acquisitions, [&](size_t i, std::span<const float> values) {
+      visit(i, {reinterpret_cast<const std::complex<float>*>(values.data()), values.size() / 2});
+    });
+  }
+
+  void fetch_trajectory(std::span<const size_t> acquisitions, const VisitTrajectory& visit) const override {
+    if (!trajectories_.references) {
+      const Handle type(H5Dget_type(dataset_.get()), hdf5::close::type);
+      const Handle list = member(type.get(), trajectories_.name);
+      check<DataError>(
+          list && H5Tget_class(list.get()) == H5T_VLEN,
+          [&] { return fmt::format("{}: the readouts have no member 'traj' with lists of float32", name_); },
+          "pass the trajectory with --trajectory FILE.npy");
+      check_claims(trajectories_, "trajectories", "trajectory_dimensions");
+      prepare(trajectories_);
     }
-    for (size_t begin = 0; begin < acquisitions.size();) {
-      size_t end = begin + 1;
-      uint64_t bytes = claimed_bytes(acquisitions[begin]);
-      while (end < acquisitions.size() && acquisitions[end] == acquisitions[end - 1] + 1 &&
-             bytes + claimed_bytes(acquisitions[end]) <= block_bytes) {
-        bytes += claimed_bytes(acquisitions[end++]);
-      }
-      fetch_run(acquisitions[begin], end - begin, bytes, visit);
-      begin = end;
-    }
+    fetch_lists(trajectories_, acquisitions, visit);
   }
 
  private:
-  uint64_t claimed_bytes(size_t acquisition) const {
-    const AcquisitionHeader& header = headers_[acquisition];
-    return uint64_t{8} * header.number_of_samples * header.active_channels;
+  /// A member of the readouts that is a list of float32, as long as the header says.
+  struct Lists {
+    const char* name;
+    const char* columns;  ///< what the numbers of a sample are
+    uint16_t AcquisitionHeader::*count;
+    uint64_t numbers_each;
+    std::optional<hdf5::ReferenceReader> references = {};  ///< remembers its last chunk
+    bool direct = false;
+
+    uint64_t numbers(const AcquisitionHeader& header) const {
+      return numbers_each * header.number_of_samples * (header.*count);
+    }
+  };
+  using VisitNumbers = std::function<void(size_t acquisition, std::span<const float> values)>;
+
+  void prepare(Lists& lists) const {
+    lists.references.emplace(file_, path_, lists.name);
+    lists.direct = lists.references->direct() && little_endian_float32(lists);
+  }
+
+  void check_claims(const Lists& lists, const char* what, const char* field) const {
+    uint64_t claimed = 0;
+    for (const auto& header : headers_) claimed += sizeof(float) * lists.numbers(header);
+    check<DataError>(
+        claimed <= file_.size_bytes(),
+        [&] {
+          return fmt::format("{}: the readout headers claim {} of {}, but the whole file has {}", name_,
+                             bytes_text(static_cast<double>(claimed)), what,
+                             bytes_text(static_cast<double>(file_.size_bytes())));
+        },
+        fmt::format("the file may be truncated, or its headers damaged (number_of_samples, {})", field));
+  }
+
+  void fetch_lists(Lists& lists, std::span<const size_t> acquisitions, const VisitNumbers& visit) const {
+    if (lists.direct) {
+      hdf5::silence_library();
+      hdf5::GlobalHeap heap(file_);
+      for (const size_t i : acquisitions) fetch_direct(lists, i, heap, visit);
+      return;
+    }
+    const auto claimed = [&](size_t i) { return sizeof(float) * lists.numbers(headers_[i]); };
+    for (size_t begin = 0; begin < acquisitions.size();) {
+      size_t end = begin + 1;
+      uint64_t bytes = claimed(acquisitions[begin]);
+      while (end < acquisitions.size() && acquisitions[end] == acquisitions[end - 1] + 1 &&
+             bytes + claimed(acquisitions[end]) <= block_bytes) {
+        bytes += claimed(acquisitions[end++]);
+      }
+      fetch_run(lists, acquisitions[begin], end - begin, bytes, visit);
+      begin = end;
+    }
   }
 
   void check_type() const {
@@ -171,7 +219,6 @@ class Hdf5Acquisitions final : public AcquisitionStore {
     headers_.resize(total);
     Handle type = compound(sizeof(AcquisitionHeader));
     H5Tinsert(type.get(), "head", 0, header_type().get());
-    uint64_t claimed = 0;
     for (hsize_t start = 0; start < total; start += header_block) {
       const hsize_t count = std::min(header_block, total - start);
       H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, &start, nullptr, &count, nullptr);
@@ -183,50 +230,41 @@ class Hdf5Acquisitions final : public AcquisitionStore {
           },
           "the file may be damaged or truncated");
     }
-    for (size_t i = 0; i < headers_.size(); ++i) claimed += claimed_bytes(i);
-    check<DataError>(
-        claimed <= file_.size_bytes(),
-        [&] {
-          return fmt::format("{}: the readout headers claim {} of samples, but the whole file has {}", name_,
-                             bytes_text(static_cast<double>(claimed)),
-                             bytes_text(static_cast<double>(file_.size_bytes())));
-        },
-        "the file may be truncated, or its headers damaged (number_of_samples, active_channels)");
+    check_claims(samples_, "samples", "active_channels");
   }
 
-  bool little_endian_float32() const {
+  bool little_endian_float32(const Lists& lists) const {
     const Handle type(H5Dget_type(dataset_.get()), hdf5::close::type);
-    const Handle data = member(type.get(), "data");
-    const Handle element(H5Tget_super(data.get()), hdf5::close::type);
+    const Handle list = member(type.get(), lists.name);
+    const Handle element(H5Tget_super(list.get()), hdf5::close::type);
     return H5Tequal(element.get(), H5T_IEEE_F32LE) > 0;
   }
 
-  void check_length(size_t acquisition, uint64_t found) const {
+  void check_length(const Lists& lists, size_t acquisition, uint64_t found) const {
     const AcquisitionHeader& header = headers_[acquisition];
-    const uint64_t expected = uint64_t{2} * header.number_of_samples * header.active_channels;
+    const uint64_t expected = lists.numbers(header);
     check<DataError>(
         found == expected,
         [&] {
-          return fmt::format("{}[{}]: the header says {} samples x {} coils = {} numbers, found {}", name_, acquisition,
-                             header.number_of_samples, header.active_channels, expected, found);
+          return fmt::format("{}[{}]: the header says {} samples x {} {} = {} numbers, found {}", name_, acquisition,
+                             header.number_of_samples, header.*lists.count, lists.columns, expected, found);
         },
         "header and data do not belong together; convert the raw data again");
   }
 
-  void fetch_direct(size_t acquisition, hdf5::GlobalHeap& heap, const Visit& visit) const {
-    const hdf5::HeapReference reference = references_->reference(acquisition);
-    check_length(acquisition, reference.length);
+  void fetch_direct(Lists& lists, size_t acquisition, hdf5::GlobalHeap& heap, const VisitNumbers& visit) const {
+    const hdf5::HeapReference reference = lists.references->reference(acquisition);
+    check_length(lists, acquisition, reference.length);
     const auto bytes = heap.value(reference, sizeof(float), fmt::format("{}[{}]", name_, acquisition));
-    visit(acquisition,
-          {reinterpret_cast<const std::complex<float>*>(bytes.data()), bytes.size() / sizeof(std::complex<float>)});
+    visit(acquisition, {reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)});
   }
 
   /// Through the library: for storage that cannot be addressed directly (filters, other byte order).
-  void fetch_run(size_t first, size_t count, uint64_t claimed, const Visit& visit) const {
+  void fetch_run(const Lists& list, size_t first, size_t count, uint64_t claimed, const VisitNumbers& visit) const {
     hdf5::silence_library();
     const Handle floats(H5Tvlen_create(H5T_NATIVE_FLOAT), hdf5::close::type);
     const Handle type = compound(sizeof(hvl_t));
-    H5Tinsert(type.get(), "data", 0, floats.get());
+    H5Tinsert(type.get(), list.name, 0, floats.get());
     const auto start = static_cast<hsize_t>(first);
     const auto length = static_cast<hsize_t>(count);
     const Handle space(H5Dget_space(dataset_.get()), hdf5::close::space);
@@ -238,15 +276,15 @@ class Hdf5Acquisitions final : public AcquisitionStore {
     check<DataError>(
         H5Dread(dataset_.get(), type.get(), target.get(), space.get(), memory.transfer_properties(), lists.data()) >= 0,
         [&] {
-          return fmt::format("{}[{}]: the samples of {} readouts cannot be read: {}", name_, first, count,
+          return fmt::format("{}[{}]: '{}' of {} readouts cannot be read: {}", name_, first, list.name, count,
                              hdf5::library_reason());
         },
         "the file may be damaged or truncated, or its readouts longer than their headers say");
     for (size_t i = 0; i < count; ++i) {
-      check_length(first + i, lists[i].len);
+      check_length(list, first + i, lists[i].len);
       check<DataError>(lists[i].p || lists[i].len == 0,
-                       [&] { return fmt::format("{}[{}]: has no samples", name_, first + i); });
-      visit(first + i, {static_cast<const std::complex<float>*>(lists[i].p), lists[i].len / 2});
+                       [&] { return fmt::format("{}[{}]: '{}' is empty", name_, first + i, list.name); });
+      visit(first + i, {static_cast<const float*>(lists[i].p), lists[i].len});
     }
   }
 
@@ -255,8 +293,8 @@ class Hdf5Acquisitions final : public AcquisitionStore {
   std::string name_;
   Handle dataset_;  // after file_, so that it closes first
   std::vector<AcquisitionHeader> headers_;
-  mutable std::optional<hdf5::ReferenceReader> references_;  // remembers its last chunk
-  bool direct_ = false;
+  mutable Lists samples_{"data", "coils", &AcquisitionHeader::active_channels, 2};
+  mutable Lists trajectories_{"traj", "axes of the trajectory", &AcquisitionHeader::trajectory_dimensions, 1};
 };
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {

@@ -73,34 +73,8 @@ class IsmrmrdScan final : public ScanSource {
                          images_.size() - 1);
     });
     const ImageLines& lines = sorted_.images[image];
-    const Extent3& matrix = header_.encoded.matrix;
-    std::vector<size_t> wanted = lines.imaging;
-    wanted.insert(wanted.end(), lines.calibration.begin(), lines.calibration.end());
-    std::sort(wanted.begin(), wanted.end());
-    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
-
-    KSpaceGrid grid(header_.coils, matrix);
-    std::optional<KSpaceGrid> calibration;
-    if (!lines.calibration.empty()) calibration.emplace(header_.coils, matrix);
-    store_->fetch(wanted, [&](size_t i, std::span<const std::complex<float>> samples) {
-      const Role role = sorted_.roles[i];
-      // Calibration borrowed from another image must not become part of this one.
-      if (role != Role::calibration && std::binary_search(lines.imaging.begin(), lines.imaging.end(), i)) {
-        add(grid, i, samples);
-      }
-      if (calibration && role != Role::imaging) add(*calibration, i, samples);
-    });
-
-    KSpace result;
-    auto gridded = grid.finish(conjugate_);
-    result.samples = std::move(gridded.samples);
-    result.mask = std::move(gridded.mask);
-    if (calibration) {
-      auto reference = calibration->finish(conjugate_);
-      result.calibration = std::move(reference.samples);
-      result.calibration_mask = std::move(reference.mask);
-      if (header_.calibration_mode == "embedded") fill_empty_rows(result);
-    }
+    KSpace result = sorted_.non_cartesian ? read_samples(*store_, sorted_, header_, lines) : read_grid(lines);
+    if (conjugate_ && sorted_.non_cartesian) result.samples = result.samples.conj().resolve_conj();
     const AcquisitionHeader& first = store_->headers()[lines.imaging.front()];
     result.index = lines.index;
     result.orientation = orientation_of(first);
@@ -151,6 +125,38 @@ class IsmrmrdScan final : public ScanSource {
   }
 
  private:
+  KSpace read_grid(const ImageLines& lines) const {
+    const Extent3& matrix = header_.encoded.matrix;
+    std::vector<size_t> wanted = lines.imaging;
+    wanted.insert(wanted.end(), lines.calibration.begin(), lines.calibration.end());
+    std::sort(wanted.begin(), wanted.end());
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+
+    KSpaceGrid grid(header_.coils, matrix);
+    std::optional<KSpaceGrid> calibration;
+    if (!lines.calibration.empty()) calibration.emplace(header_.coils, matrix);
+    store_->fetch(wanted, [&](size_t i, std::span<const std::complex<float>> samples) {
+      const Role role = sorted_.roles[i];
+      // Calibration borrowed from another image must not become part of this one.
+      if (role != Role::calibration && std::binary_search(lines.imaging.begin(), lines.imaging.end(), i)) {
+        add(grid, i, samples);
+      }
+      if (calibration && role != Role::imaging) add(*calibration, i, samples);
+    });
+
+    KSpace result;
+    auto gridded = grid.finish(conjugate_);
+    result.samples = std::move(gridded.samples);
+    result.mask = std::move(gridded.mask);
+    if (calibration) {
+      auto reference = calibration->finish(conjugate_);
+      result.calibration = std::move(reference.samples);
+      result.calibration_mask = std::move(reference.mask);
+      if (header_.calibration_mode == "embedded") fill_empty_rows(result);
+    }
+    return result;
+  }
+
   void add(KSpaceGrid& grid, size_t acquisition, std::span<const std::complex<float>> samples) const {
     const AcquisitionHeader& header = store_->headers()[acquisition];
     const auto place = place_readout(header, header_.encoded.matrix[0]);

@@ -27,6 +27,11 @@ class AcquisitionStore {
   /// Reads acquisitions, given in ascending order, in bounded memory. Throws DataError where the number of stored
   /// samples differs from the header's.
   virtual void fetch(std::span<const size_t> acquisitions, const Visit& visit) const = 0;
+
+  /// Receives the trajectory of one acquisition, [sample, axis].
+  using VisitTrajectory = std::function<void(size_t acquisition, std::span<const float> trajectory)>;
+  /// The same for trajectories, whose number of axes is the headers' trajectory_dimensions.
+  virtual void fetch_trajectory(std::span<const size_t> acquisitions, const VisitTrajectory& visit) const = 0;
 };
 
 /// A scan out of acquisitions: sorts them into images once, grids on demand. Throws DataError for what cannot be

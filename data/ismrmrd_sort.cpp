@@ -1,5 +1,6 @@
 #include "monarch/data/ismrmrd_sort.hpp"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/data/trajectory.hpp"
 
 namespace monarch::data {
 
@@ -62,6 +64,12 @@ class Sorter {
     check_trajectory();
     check_lengths();
     collect_images();
+    if (sorted_.non_cartesian) {
+      check_grid_size();
+      choose_trajectory();
+      choose_noise();
+      return std::move(sorted_);
+    }
     choose_columns();
     choose_partitions();
     choose_centre();
@@ -132,13 +140,16 @@ class Sorter {
 
   void check_trajectory() {
     const auto& encoding = document_.encodings[static_cast<size_t>(sorted_.encoding)];
-    check<DataError>(
-        encoding.trajectory == "cartesian" || encoding.trajectory == "epi",
-        [&] {
-          return fmt::format("{}: the trajectory is \"{}\"; non-Cartesian scans are not supported by this reader",
-                             store_.name(), encoding.trajectory);
-        },
-        "regrid it first (for instance with `bart nufft`) and pass the gridded k-space");
+    const bool given = !options_.trajectory.empty();
+    sorted_.non_cartesian = given || (encoding.trajectory != "cartesian" && encoding.trajectory != "epi");
+    if (sorted_.non_cartesian) {
+      if (encoding.trajectory == "cartesian" || encoding.trajectory == "epi") header_.trajectory = "other";
+      if (given) sorted_.trajectory = load_trajectory(options_.trajectory);
+      for (Role& role : sorted_.roles) {
+        if (role == Role::calibration) role = Role::dropped;
+      }
+      return;
+    }
     check<DataError>(
         !encoding.ramp_sampled,
         [&] {
@@ -147,7 +158,7 @@ class Sorter {
               "by this reader",
               store_.name());
         },
-        "regrid the readouts first");
+        "pass the places of the samples with --trajectory FILE.npy");
     if (encoding.trajectory == "epi") {
       warn(
           "EPI: reversed readouts are flipped, but no phase correction is done; expect ghosts at half the field of "
@@ -262,6 +273,36 @@ class Sorter {
     encoded.field_of_view_mm[0] *= ratio;
   }
 
+  /// Unit and number of axes, by the first image.
+  void choose_trajectory() {
+    const at::Tensor k = image_trajectory(store_, sorted_, sorted_.images.front());
+    header_.volume = header_.encoded.matrix[2] > 1;
+    if (header_.volume && !(k.size(1) == 3 && k.select(1, 2).abs().max().item<double>() > 0)) {
+      bool partitions = false;
+      for_lines([&](size_t, const AcquisitionHeader& header) { partitions |= header.idx.kspace_encode_step_2 > 0; });
+      check<DataError>(
+          !partitions,
+          [&] {
+            return fmt::format("{}: readouts have kspace_encode_step_2 > 0, but the trajectory has no kz",
+                               store_.name());
+          },
+          "a stack of stars or spirals needs kz in its trajectory (--trajectory FILE.npy with three axes)");
+      read_as_flat("the trajectory has no kz");
+    }
+    sorted_.unit =
+        settle_unit(options_.trajectory_unit, k, header_.encoded.matrix,
+                    sorted_.trajectory.defined() ? options_.trajectory.string() : store_.name(), header_.warnings);
+  }
+
+  void read_as_flat(const char* reason) {
+    warn(fmt::format("the header states {} partitions, but {}: read as 2-D", header_.encoded.matrix[2], reason));
+    for (EncodingSpace* space : {&header_.encoded, &header_.recon}) {
+      space->field_of_view_mm[2] /= static_cast<double>(space->matrix[2]);
+      space->matrix[2] = 1;
+    }
+    header_.volume = false;
+  }
+
   /// A stack of slices whose header states the number of slices as z of the matrix is not a 3-D scan.
   void choose_partitions() {
     header_.volume = header_.encoded.matrix[2] > 1;
@@ -269,13 +310,7 @@ class Sorter {
     bool partitions = false;
     for_lines([&](size_t, const AcquisitionHeader& header) { partitions |= header.idx.kspace_encode_step_2 > 0; });
     if (partitions || (header_.limit_z && header_.limit_z->maximum > 0)) return;
-    warn(fmt::format("the header states {} partitions, but every readout has kspace_encode_step_2 = 0: read as 2-D",
-                     header_.encoded.matrix[2]));
-    for (EncodingSpace* space : {&header_.encoded, &header_.recon}) {
-      space->field_of_view_mm[2] /= static_cast<double>(space->matrix[2]);
-      space->matrix[2] = 1;
-    }
-    header_.volume = false;
+    read_as_flat("every readout has kspace_encode_step_2 = 0");
   }
 
   int64_t centre_of(const std::optional<EncodingLimit>& limit, int64_t extent, const char* name) {

@@ -32,6 +32,9 @@ struct SortedAcquisitions {
   int64_t coils = 0;
   int64_t centre_y = 0;  ///< counter value that goes to row floor(ny / 2)
   int64_t centre_z = 0;
+  bool non_cartesian = false;  ///< nothing lies on the matrix; calibration readouts are dropped
+  at::Tensor trajectory;       ///< [readout, sample, axis] of every image, as ScanOptions gave it; else undefined
+  TrajectoryUnit unit = TrajectoryUnit::cycles;
 };
 
 /// Why an acquisition is dropped: "navigation", "phase correction" …; nullptr where it is not.
@@ -49,6 +52,14 @@ inline std::array<int64_t, 2> row_of(const ismrmrd::AcquisitionHeader& acquisiti
       header.volume ? acquisition.idx.kspace_encode_step_2 - sorted.centre_z + header.encoded.matrix[2] / 2 : 0;
   return {acquisition.idx.kspace_encode_step_1 - sorted.centre_y + header.encoded.matrix[1] / 2, z};
 }
+
+/// Where the samples of an image lie, [sample, axis] float64 as stored, discarded samples included: what ScanOptions
+/// gave, or what the acquisitions carry. Throws DataError where they carry none, or lengths do not agree.
+at::Tensor image_trajectory(const AcquisitionStore& store, const SortedAcquisitions& sorted, const ImageLines& lines);
+
+/// Samples and trajectory of an image of a non-Cartesian scan.
+KSpace read_samples(const AcquisitionStore& store, const SortedAcquisitions& sorted, const ScanHeader& header,
+                    const ImageLines& lines);
 
 /// Counts, findings and line map for `monarch info`. `source` reads the first image.
 ScanSummary summarise_acquisitions(const AcquisitionStore& store, const SortedAcquisitions& sorted,

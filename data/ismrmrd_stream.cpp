@@ -163,7 +163,7 @@ StreamImage read_image(Input& in, bool keep) {
 /// Reads messages until close or the end, giving acquisitions, header and images to `take_*` where they are set.
 struct MessageLoop {
   std::function<void(std::string)> take_header;
-  std::function<void(AcquisitionHeader, std::vector<std::complex<float>>)> take_acquisition;
+  std::function<void(AcquisitionHeader, std::vector<float>, std::vector<std::complex<float>>)> take_acquisition;
   std::function<void(StreamImage)> take_image;
 
   /// True when the stream was closed by a message.
@@ -191,9 +191,9 @@ struct MessageLoop {
         }
         case message_acquisition: {
           const auto header = in.value<AcquisitionHeader>();
-          in.skip(uint64_t{4} * header.trajectory_dimensions * header.number_of_samples);
+          auto trajectory = in.values<float>(uint64_t{header.trajectory_dimensions} * header.number_of_samples);
           auto samples = in.values<std::complex<float>>(uint64_t{header.number_of_samples} * header.active_channels);
-          if (take_acquisition) take_acquisition(header, std::move(samples));
+          if (take_acquisition) take_acquisition(header, std::move(trajectory), std::move(samples));
           break;
         }
         case message_image: {
@@ -224,14 +224,20 @@ class MemoryAcquisitions final : public AcquisitionStore {
   void fetch(std::span<const size_t> acquisitions, const Visit& visit) const override {
     for (const size_t i : acquisitions) visit(i, samples_[i]);
   }
-  void append(const AcquisitionHeader& header, std::vector<std::complex<float>> samples) {
+  void fetch_trajectory(std::span<const size_t> acquisitions, const VisitTrajectory& visit) const override {
+    for (const size_t i : acquisitions) visit(i, trajectories_[i]);
+  }
+  void append(const AcquisitionHeader& header, std::vector<float> trajectory,
+              std::vector<std::complex<float>> samples) {
     headers_.push_back(header);
+    trajectories_.push_back(std::move(trajectory));
     samples_.push_back(std::move(samples));
   }
 
  private:
   std::string name_ = "ISMRMRD stream: acquisition";
   std::vector<AcquisitionHeader> headers_;
+  std::vector<std::vector<float>> trajectories_;
   std::vector<std::vector<std::complex<float>>> samples_;
 };
 
@@ -246,8 +252,9 @@ ScanStream read_scan_stream(std::istream& stream, const ScanOptions& options) {
     result.header_xml = std::move(xml);
     has_header = true;
   };
-  loop.take_acquisition = [&](const AcquisitionHeader& header, std::vector<std::complex<float>> samples) {
-    store->append(header, std::move(samples));
+  loop.take_acquisition = [&](const AcquisitionHeader& header, std::vector<float> trajectory,
+                              std::vector<std::complex<float>> samples) {
+    store->append(header, std::move(trajectory), std::move(samples));
   };
   const bool closed = loop.run(stream);
   check<DataError>(

@@ -9,6 +9,7 @@
 
 #include "monarch/data/ismrmrd_sort.hpp"
 #include "monarch/data/scan_summary.hpp"
+#include "monarch/data/trajectory.hpp"
 
 namespace monarch::data {
 
@@ -178,6 +179,11 @@ void compare_images(const AcquisitionStore& store, const SortedAcquisitions& sor
   }
 }
 
+void find_missing_noise(const SortedAcquisitions& sorted, ScanSummary& summary) {
+  if (!sorted.noise.empty() || sorted.coils == 1) return;
+  summary.findings.push_back("no noise measurement: coils cannot be prewhitened (pass one with --noise)");
+}
+
 }  // namespace
 
 ScanSummary summarise_acquisitions(const AcquisitionStore& store, const SortedAcquisitions& sorted,
@@ -188,13 +194,16 @@ ScanSummary summarise_acquisitions(const AcquisitionStore& store, const SortedAc
   summary.datasets = std::move(datasets);
   count_contents(store, sorted, summary);
   count_dimensions(store, sorted, summary);
+  if (sorted.non_cartesian) {
+    describe_samples(source.read(0), header, summary);
+    find_missing_noise(sorted, summary);
+    return summary;
+  }
   summary.line_map = line_map(store, sorted, header, sorted.images.front());
   describe_kspace(source.read(0), header, summary, std::array<int64_t, 2>{sorted.centre_y, sorted.centre_z});
   if (!centre_overridden) check_limits(store, sorted, header, summary);
   compare_images(store, sorted, header, summary);
-  if (sorted.noise.empty() && sorted.coils > 1) {
-    summary.findings.push_back("no noise measurement: coils cannot be prewhitened (pass one with --noise)");
-  }
+  find_missing_noise(sorted, summary);
   if (header.vendor.find("SIEMENS") != std::string::npos || header.vendor.find("Siemens") != std::string::npos) {
     summary.findings.push_back(
         "Siemens raw data may use the other sign of the Fourier exponent; if the image is point-mirrored, pass "

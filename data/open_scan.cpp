@@ -8,6 +8,7 @@
 #include "monarch/data/formats.hpp"
 #include "monarch/data/input_file.hpp"
 #include "monarch/data/scan.hpp"
+#include "monarch/data/trajectory.hpp"
 
 namespace monarch::data {
 
@@ -63,6 +64,25 @@ std::string some(const std::vector<std::string>& names) {
       "convert the scan to ISMRMRD first");
 }
 
+std::unique_ptr<ScanSource> open_any(const fs::path& path, const ScanOptions& options) {
+  // A BART pair may be named without extension.
+  std::error_code error;
+  if (!fs::exists(path, error) && fs::exists(path.string() + ".hdr", error)) return open_cfl(path, options);
+  check_input_file(path);
+  const std::string start = read_prefix(path, 256);
+  if (start.starts_with("\x93NUMPY")) return open_npy(path, options);
+  if (start.starts_with(cfl_header_start)) return open_cfl(path, options);
+  if (hdf5::has_signature(path)) return open_hdf5_scan(hdf5::File::open(path), options);
+  fs::path header = path;
+  header.replace_extension(".hdr");
+  if (path.extension() == ".cfl" && fs::exists(header, error)) return open_cfl(path, options);
+  const bool stream = start.size() > 6 && (start[0] == 1 || start[0] == 2 || start[0] == 3) && start[1] == 0;
+  fail<DataError>(
+      fmt::format("{}: is in no format that Monarch reads (ISMRMRD or fastMRI HDF5, BART cfl, NumPy)", path.string()),
+      stream ? fmt::format("it may be an ISMRMRD stream: `monarch recon - < {}`", path.string())
+             : "convert the scan to ISMRMRD; a file cut off at its start looks like this, too");
+}
+
 }  // namespace
 
 std::unique_ptr<ScanSource> open_hdf5_scan(hdf5::File file, const ScanOptions& options) {
@@ -80,22 +100,10 @@ std::unique_ptr<ScanSource> open_hdf5_scan(hdf5::File file, const ScanOptions& o
 }
 
 std::unique_ptr<ScanSource> open_scan(const fs::path& path, const ScanOptions& options) {
-  // A BART pair may be named without extension.
-  std::error_code error;
-  if (!fs::exists(path, error) && fs::exists(path.string() + ".hdr", error)) return open_cfl(path, options);
-  check_input_file(path);
-  const std::string start = read_prefix(path, 256);
-  if (start.starts_with("\x93NUMPY")) return open_npy(path, options);
-  if (start.starts_with(cfl_header_start)) return open_cfl(path, options);
-  if (hdf5::has_signature(path)) return open_hdf5_scan(hdf5::File::open(path), options);
-  fs::path header = path;
-  header.replace_extension(".hdr");
-  if (path.extension() == ".cfl" && fs::exists(header, error)) return open_cfl(path, options);
-  const bool stream = start.size() > 6 && (start[0] == 1 || start[0] == 2 || start[0] == 3) && start[1] == 0;
-  fail<DataError>(
-      fmt::format("{}: is in no format that Monarch reads (ISMRMRD or fastMRI HDF5, BART cfl, NumPy)", path.string()),
-      stream ? fmt::format("it may be an ISMRMRD stream: `monarch recon - < {}`", path.string())
-             : "convert the scan to ISMRMRD; a file cut off at its start looks like this, too");
+  auto scan = open_any(path, options);
+  // Readers of ISMRMRD look at the trajectory themselves: it decides what they read.
+  if (options.trajectory.empty() || scan->header().format == "ISMRMRD") return scan;
+  return with_trajectory(std::move(scan), path.string(), options);
 }
 
 }  // namespace monarch::data

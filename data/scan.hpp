@@ -51,6 +51,10 @@ struct ScanHeader {
   std::vector<std::string> warnings;       ///< what looked wrong and what was done about it
 };
 
+/// How the numbers of a trajectory are to be read: cycles per field of view (|k| <= n/2 for n pixels), fractions of the
+/// matrix (|k| <= 1/2), or radians per pixel (|k| <= π). `automatic` goes by the largest number.
+enum class TrajectoryUnit { automatic, cycles, normalised, radians };
+
 /// Gridded k-space of one image. DC is at index floor(n/2) on every axis; zero where nothing was acquired.
 /// Reverse readouts are flipped, averages divided by their count, discarded samples gone, the vendor's sign of the
 /// Fourier exponent undone: image = centred inverse Fourier transform. Readout oversampling is still in.
@@ -59,6 +63,10 @@ struct KSpace {
   at::Tensor mask;         ///< [z, y, x] bool: what was acquired (any coil)
   at::Tensor calibration;  ///< [coil, z, y, x] complex64, lines marked as calibration; undefined where there are none
   at::Tensor calibration_mask;  ///< [z, y, x] bool, with `calibration`
+  /// [readout, sample, axis] float64: where the samples lie, axes x, y (and z), in cycles per encoded field of view.
+  /// Undefined for Cartesian scans. Where it is defined, `samples` is [coil, 1, readout, sample] as measured, with one
+  /// readout where their lengths differ, and there is neither mask nor calibration.
+  at::Tensor trajectory;
   ImageIndex index;
   Orientation orientation;
   uint32_t time_stamp = 0;
@@ -77,9 +85,14 @@ struct ScanOptions {
   bool assume_recon_space_encoded = false;  ///< go on without reconSpace in the header, taking encodedSpace
   std::optional<std::array<int64_t, 2>> centre;  ///< override of the k-space centre (step 1, step 2) in counter units
   std::optional<bool> conjugate;      ///< override of the vendor rule for conjugation
+  /// .npy file [.., sample, axis] with the trajectory of an image, for scans that carry none, or a wrong one
+  std::filesystem::path trajectory;
+  TrajectoryUnit trajectory_unit = TrajectoryUnit::automatic;
+  Extent3 matrix{0, 0, 0};            ///< of non-Cartesian scans without a header; 0: what the trajectory reaches
 };
 
 /// What `monarch info` tells, beyond the header. Counts are over acquisitions (ISMRMRD) or k-space lines.
+/// Non-Cartesian scans have no line map, no centre and no calibration region.
 struct ScanSummary {
   struct Count { std::string name; int64_t count = 0; };
   std::vector<std::string> datasets;      ///< measurements in the file

@@ -73,6 +73,17 @@ void partial_fourier(const std::vector<bool>& acquired, int64_t centre, const ch
 
 }  // namespace
 
+void find_silent_coils(const at::Tensor& samples, ScanSummary& summary) {
+  const at::Tensor power = at::view_as_real(samples).square().flatten(1).sum(1);
+  std::vector<std::string> silent;
+  for (int64_t coil = 0; coil < power.numel(); ++coil) {
+    if (!(power[coil].item<double>() > 0)) silent.push_back(std::to_string(coil));
+  }
+  if (silent.empty()) return;
+  summary.findings.push_back(fmt::format("coil {} of {} holds only zeros; it adds nothing but memory",
+                                         fmt::join(silent, ", "), power.numel()));
+}
+
 void describe_kspace(const KSpace& kspace, const ScanHeader& header, ScanSummary& summary,
                      std::optional<std::array<int64_t, 2>> step_centres) {
   // Everything below speaks of x as the readout, as the header does.
@@ -99,15 +110,7 @@ void describe_kspace(const KSpace& kspace, const ScanHeader& header, ScanSummary
   }
 
   const at::Tensor power = at::view_as_real(readout_last(kspace.samples)).square().sum(-1);  // [coil, z, y, x]
-  const at::Tensor coil_power = power.sum({1, 2, 3});
-  std::vector<std::string> silent;
-  for (int64_t coil = 0; coil < coil_power.numel(); ++coil) {
-    if (!(coil_power[coil].item<double>() > 0)) silent.push_back(std::to_string(coil));
-  }
-  if (!silent.empty()) {
-    summary.findings.push_back(fmt::format("coil {} of {} holds only zeros; it adds nothing but memory",
-                                           fmt::join(silent, ", "), coil_power.numel()));
-  }
+  find_silent_coils(kspace.samples, summary);
 
   const at::Tensor combined = power.sum(0);  // [z, y, x]
   const int64_t strongest = combined.argmax().item<int64_t>();

@@ -15,4 +15,7 @@ namespace monarch::data {
 void describe_kspace(const KSpace& kspace, const ScanHeader& header, ScanSummary& summary,
                      std::optional<std::array<int64_t, 2>> step_centres = {});
 
+/// Adds a finding where coils are zero everywhere. samples: [coil, ...] complex64.
+void find_silent_coils(const at::Tensor& samples, ScanSummary& summary);
+
 }  // namespace monarch::data

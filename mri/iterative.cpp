@@ -14,6 +14,7 @@
 #include "monarch/core/rng.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/mri/arrays.hpp"
+#include "monarch/mri/non_cartesian.hpp"
 #include "monarch/mri/sense.hpp"
 #include "monarch/mri/solvers.hpp"
 #include "monarch/operators/finite_difference.hpp"
@@ -27,6 +28,18 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The maximum, or the 90th percentile where the maximum is not far above it.
+double robust_maximum(const at::Tensor& magnitudes) {
+  const auto sorted = std::get<0>(magnitudes.flatten().sort());
+  const auto value = [&](int64_t index) { return sorted[index].item<double>(); };
+  const int64_t count = sorted.numel();
+  const double median = value(count / 2);
+  const double p90 = value(static_cast<int64_t>(0.9 * static_cast<double>(count)));
+  const double maximum = value(count - 1);
+  // p90 of a sparse object may be 0; its maximum is not.
+  return maximum - p90 < 2 * (p90 - median) && p90 > 0 ? p90 : maximum;
 }
 
 // data_scale() of k-space times the mask, where one is given.
@@ -43,48 +56,31 @@ double brightness(const at::Tensor& kspace, const at::Tensor& mask) {
     enlargement *= static_cast<double>(extent) / static_cast<double>(kept);
   }
   if (sampled.defined()) centre = at::mul(centre, sampled);
-  const auto sorted = std::get<0>(root_sum_of_squares(centre.contiguous()).flatten().sort());
-  const auto value = [&](int64_t index) { return sorted[index].item<double>() / std::sqrt(enlargement); };
-  const int64_t count = sorted.numel();
-  const double median = value(count / 2);
-  const double p90 = value(static_cast<int64_t>(0.9 * static_cast<double>(count)));
-  const double maximum = value(count - 1);
-  // p90 of a sparse object may be 0; its maximum is not.
-  return maximum - p90 < 2 * (p90 - median) && p90 > 0 ? p90 : maximum;
+  return robust_maximum(root_sum_of_squares(centre.contiguous())) / std::sqrt(enlargement);
 }
 
-// Encoding operator and scaled right-hand side of one reconstruction.
-struct Problem {
-  Problem(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps)
-      : start(Clock::now()), encode(maps, mask) {
-    const auto samples = coil_array(kspace, "k-space");
-    check<ShapeError>(samples.sizes() == at::IntArrayRef(encode.codomain().shape), [&] {
-      return fmt::format("k-space has shape {}, the coil sensitivities {}: coils or matrix do not fit",
-                         shape_text(samples.sizes()), shape_text(maps.sizes()));
-    });
-    check_finite(samples, "k-space");
-    scale = brightness(samples, mask);
-    check<DataError>(scale > 0, "k-space is zero wherever the mask says that it was acquired",
-                     "look at the scan's line map with `monarch info`");
-    rhs = encode.adjoint(samples).div_(scale);
-  }
+void check_scale(double scale, const char* hint) {
+  check<DataError>(scale > 0, "k-space is zero wherever it was acquired", hint);
+}
 
-  IterativeReconstruction finish(SolverResult&& solved) const {
-    IterativeReconstruction result;
-    result.image = solved.x.mul_(scale);
-    result.iterations = solved.iterations;
-    result.residuals = std::move(solved.residuals);
-    result.converged = solved.converged;
-    result.data_scale = scale;
-    result.seconds = seconds_since(start);
-    return result;
-  }
+IterativeReconstruction finish(const SenseProblem& problem, SolverResult&& solved) {
+  IterativeReconstruction result;
+  result.image = solved.x.mul_(problem.data_scale);
+  result.iterations = solved.iterations;
+  result.residuals = std::move(solved.residuals);
+  result.converged = solved.converged;
+  result.data_scale = problem.data_scale;
+  result.seconds = seconds_since(problem.start);
+  return result;
+}
 
-  Clock::time_point start;
-  CartesianSense encode;
-  double scale = 1;
-  at::Tensor rhs;
-};
+// λmax(A^H A) from above. A power iteration ends a few per cent below, which the margin covers.
+double norm_bound(const SenseProblem& problem) {
+  constexpr int64_t kIterations = 15;
+  const double bound =
+      problem.norm_bound > 0 ? problem.norm_bound : 1.1 * largest_eigenvalue(*problem.encode, kIterations);
+  return std::max(bound, 1e-30);
+}
 
 void check_weight(const char* method, double lambda) {
   check<ConfigError>(
@@ -132,36 +128,73 @@ double data_scale(const at::Tensor& kspace) {
   return brightness(coil_array(kspace, "k-space"), {});
 }
 
-IterativeReconstruction sense_adjoint(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps) {
+SenseProblem cartesian_problem(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps) {
   const c10::NoGradGuard no_grad;
-  const Problem problem(kspace, mask, maps);
+  SenseProblem problem{.start = Clock::now()};
+  const auto encode = std::make_shared<const CartesianSense>(maps, mask);
+  const auto samples = coil_array(kspace, "k-space");
+  check<ShapeError>(samples.sizes() == at::IntArrayRef(encode->codomain().shape), [&] {
+    return fmt::format("k-space has shape {}, the coil sensitivities {}: coils or matrix do not fit",
+                       shape_text(samples.sizes()), shape_text(maps.sizes()));
+  });
+  check_finite(samples, "k-space");
+  problem.data_scale = brightness(samples, mask);
+  check_scale(problem.data_scale, "look at the scan's line map with `monarch info`");
+  problem.rhs = encode->adjoint(samples).div_(problem.data_scale);
+  problem.norm_bound = encode->norm_bound();
+  problem.encode = encode;
+  return problem;
+}
+
+SenseProblem non_cartesian_problem(const at::Tensor& samples, const at::Tensor& trajectory, const at::Tensor& maps,
+                                   const at::Tensor& weights) {
+  const c10::NoGradGuard no_grad;
+  SenseProblem problem{.start = Clock::now()};
+  const auto encode = std::make_shared<const NonCartesianSense>(maps, trajectory, weights);
+  check_finite(samples, "samples [coil, sample]");
+  problem.rhs = encode->adjoint(weights.defined() ? at::mul(samples, weights.sqrt().to(at::kFloat)) : samples);
+  problem.data_scale = robust_maximum(problem.rhs.abs());
+  check_scale(problem.data_scale, "look at the scan with `monarch info`");
+  problem.rhs.div_(problem.data_scale);
+  problem.encode = encode;
+  return problem;
+}
+
+IterativeReconstruction sense_adjoint(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps) {
+  const SenseProblem problem = cartesian_problem(kspace, mask, maps);
   SolverResult result;
   result.x = problem.rhs;
-  return problem.finish(std::move(result));
+  return finish(problem, std::move(result));
 }
 
 IterativeReconstruction cg_sense(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
                                  const CgSenseOptions& options) {
+  return cg_sense(cartesian_problem(kspace, mask, maps), options);
+}
+
+IterativeReconstruction cg_sense(const SenseProblem& problem, const CgSenseOptions& options) {
   const c10::NoGradGuard no_grad;
-  const Problem problem(kspace, mask, maps);
-  return problem.finish(conjugate_gradient(problem.encode, problem.rhs,
-                                           {.lambda = options.lambda,
-                                            .iterations = options.iterations,
-                                            .tolerance = options.tolerance,
-                                            .callback = options.progress}));
+  return finish(problem, conjugate_gradient(*problem.encode, problem.rhs,
+                                            {.lambda = options.lambda,
+                                             .iterations = options.iterations,
+                                             .tolerance = options.tolerance,
+                                             .callback = options.progress}));
 }
 
 IterativeReconstruction l1_wavelet(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
                                    const L1WaveletOptions& options) {
+  return l1_wavelet(cartesian_problem(kspace, mask, maps), options);
+}
+
+IterativeReconstruction l1_wavelet(const SenseProblem& problem, const L1WaveletOptions& options) {
   check_weight("l1-wavelet", options.lambda);
   check<ConfigError>(
       options.shifts >= 1, [&] { return fmt::format("l1-wavelet: {} shifts", options.shifts); },
       "give the number of random offsets per iteration, 1 or more");
   const c10::NoGradGuard no_grad;
-  const Problem problem(kspace, mask, maps);
-  const int64_t dimensions = kspace.size(1) > 1 ? 3 : 2;
+  const int64_t dimensions = problem.encode->domain().shape[1] > 1 ? 3 : 2;
   const operators::Wavelet wavelet(
-      problem.encode.domain(), {.order = options.wavelet_order, .levels = options.levels, .dimensions = dimensions});
+      problem.encode->domain(), {.order = options.wavelet_order, .levels = options.levels, .dimensions = dimensions});
   const std::vector<int64_t> levels(wavelet.levels().end() - dimensions, wavelet.levels().end());
   Rng random(options.seed, "cycle spinning");
   const auto shrink_shifted = [&](const at::Tensor& x, double threshold) {
@@ -175,25 +208,28 @@ IterativeReconstruction l1_wavelet(const at::Tensor& kspace, const at::Tensor& m
     for (int64_t i = 1; i < options.shifts; ++i) mean.add_(shrink_shifted(x, step * options.lambda));
     return options.shifts > 1 ? mean.div_(options.shifts) : mean;
   };
-  return problem.finish(fista(problem.encode, problem.rhs, proximal,
-                              {.iterations = options.iterations,
-                               .step = 0.95 / std::max(problem.encode.norm_bound(), 1e-30),
-                               .tolerance = options.tolerance,
-                               .closing_gradient_step = options.closing_gradient_step,
-                               .callback = options.progress}));
+  return finish(problem, fista(*problem.encode, problem.rhs, proximal,
+                               {.iterations = options.iterations,
+                                .step = 0.95 / norm_bound(problem),
+                                .tolerance = options.tolerance,
+                                .closing_gradient_step = options.closing_gradient_step,
+                                .callback = options.progress}));
 }
 
 IterativeReconstruction total_variation(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
                                         const TotalVariationOptions& options) {
+  return total_variation(cartesian_problem(kspace, mask, maps), options);
+}
+
+IterativeReconstruction total_variation(const SenseProblem& problem, const TotalVariationOptions& options) {
   check_weight("total variation", options.lambda);
   const c10::NoGradGuard no_grad;
-  const Problem problem(kspace, mask, maps);
   std::vector<int64_t> axes;
   for (int64_t axis = 1; axis < 4; ++axis) {
-    if (kspace.size(axis) > 1) axes.push_back(axis);
+    if (problem.encode->domain().shape[static_cast<size_t>(axis)] > 1) axes.push_back(axis);
   }
   if (axes.empty()) axes.push_back(3);
-  const operators::FiniteDifference gradient(problem.encode.domain(), axes);
+  const operators::FiniteDifference gradient(problem.encode->domain(), axes);
   const double lambda = options.lambda;
   const auto project = [lambda](at::Tensor u, double) {
     if (lambda == 0) return u.zero_();
@@ -201,12 +237,12 @@ IterativeReconstruction total_variation(const at::Tensor& kspace, const at::Tens
     const auto length = at::view_as_real(u).square().sum({0, -1}).sqrt();
     return u.mul_(length.div_(lambda).clamp_min_(1).reciprocal_());
   };
-  return problem.finish(primal_dual(problem.encode, gradient, problem.rhs, project,
-                                    {.iterations = options.iterations,
-                                     .data_norm = std::max(problem.encode.norm_bound(), 1e-30),
-                                     .analysis_norm = std::max(gradient.norm_bound(), 1.0),
-                                     .tolerance = options.tolerance,
-                                     .callback = options.progress}));
+  return finish(problem, primal_dual(*problem.encode, gradient, problem.rhs, project,
+                                     {.iterations = options.iterations,
+                                      .data_norm = norm_bound(problem),
+                                      .analysis_norm = std::max(gradient.norm_bound(), 1.0),
+                                      .tolerance = options.tolerance,
+                                      .callback = options.progress}));
 }
 
 }  // namespace monarch::mri

@@ -1,5 +1,5 @@
 #pragma once
-// Cartesian reconstructions from k-space and coil sensitivities. docs/reconstruction-methods.md explains them.
+// Reconstructions from k-space and coil sensitivities. docs/reconstruction-methods.md explains them.
 //
 // Common conventions. k-space [coil, z, y, x] complex64 with DC at floor(n/2), mask [z, y, x] bool (true where
 // acquired; samples outside are ignored), coil sensitivities [map, coil, z, y, x] complex64. The Fourier transform is
@@ -11,10 +11,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <vector>
+
+#include "monarch/operators/linear_operator.hpp"
 
 namespace monarch::mri {
 
@@ -42,6 +44,25 @@ double data_scale(const at::Tensor& kspace);
 /// z. Cost: one inverse transform per coil.
 at::Tensor root_sum_of_squares(const at::Tensor& kspace, int64_t width = 0);
 
+/// Encoding, scale and right-hand side of one reconstruction, however the samples lie.
+struct SenseProblem {
+  std::chrono::steady_clock::time_point start = {};  ///< when its set-up began
+  operators::OperatorPtr encode = {};                ///< from [map, z, y, x]
+  double norm_bound = 0;  ///< of λmax(A^H A), from above; 0: found by power iteration where it is needed
+  double data_scale = 1;
+  at::Tensor rhs = {};  ///< A^H y / data_scale, [map, z, y, x]
+};
+
+/// Samples on a grid: CartesianSense (sense.hpp).
+SenseProblem cartesian_problem(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps);
+
+/// Samples anywhere: NonCartesianSense (non_cartesian.hpp). samples: [coil, sample] complex64, trajectory: [sample,
+/// axis] float64 in cycles per field of view. data_scale is data_scale()'s rule on |A^H y|, as BART's `pics -t` has it.
+/// weights: [sample] of Σ w |A x - y|², undefined for 1. With a density (density.hpp) A^H W A is nearly the identity:
+/// gradient methods take tens of iterations instead of hundreds, and λ means what it means on a grid.
+SenseProblem non_cartesian_problem(const at::Tensor& samples, const at::Tensor& trajectory, const at::Tensor& maps,
+                                   const at::Tensor& weights = {});
+
 /// A^H y, the coil combination of the zero-filled images. One image per map.
 IterativeReconstruction sense_adjoint(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps);
 
@@ -56,6 +77,7 @@ struct CgSenseOptions {
 /// The same iterates as `bart pics -l2 -r λ -S`. Pruessmann et al., Magn. Reson. Med. 46 (2001).
 IterativeReconstruction cg_sense(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
                                  const CgSenseOptions& options = {});
+IterativeReconstruction cg_sense(const SenseProblem& problem, const CgSenseOptions& options = {});
 
 struct L1WaveletOptions {
   double lambda = 0.005;  ///< threshold for data divided by data_scale
@@ -77,6 +99,7 @@ struct L1WaveletOptions {
 /// Med. 58 (2007).
 IterativeReconstruction l1_wavelet(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
                                    const L1WaveletOptions& options = {});
+IterativeReconstruction l1_wavelet(const SenseProblem& problem, const L1WaveletOptions& options = {});
 
 struct TotalVariationOptions {
   double lambda = 0.002;  ///< weight of the total variation for data divided by data_scale
@@ -90,5 +113,6 @@ struct TotalVariationOptions {
 /// Rudin, Osher, Fatemi, Physica D 60 (1992); Block et al., Magn. Reson. Med. 57 (2007).
 IterativeReconstruction total_variation(const at::Tensor& kspace, const at::Tensor& mask, const at::Tensor& maps,
                                         const TotalVariationOptions& options = {});
+IterativeReconstruction total_variation(const SenseProblem& problem, const TotalVariationOptions& options = {});
 
 }  // namespace monarch::mri

@@ -18,6 +18,7 @@
 #include "monarch/mri/grappa.hpp"
 #include "monarch/mri/iterative.hpp"
 #include "monarch/mri/noise.hpp"
+#include "monarch/mri/non_cartesian.hpp"
 #include "monarch/mri/partial_fourier.hpp"
 #include "monarch/mri/resize.hpp"
 #include "monarch/mri/walsh.hpp"
@@ -80,8 +81,12 @@ struct Choice {
   std::string reason;
 };
 
-Choice choose_method(const ReconOptions& options, const KSpace& kspace) {
+Choice choose_method(const ReconOptions& options, const KSpace& kspace, int64_t pixels) {
   if (options.method != Method::automatic) return {options.method, "as asked for"};
+  if (kspace.trajectory.defined()) {
+    return {Method::cg_sense, fmt::format("non-Cartesian, {} samples for {} pixels",
+                                          kspace.trajectory.size(0) * kspace.trajectory.size(1), pixels)};
+  }
   if (without_holes(kspace.mask)) return {Method::rss, "the acquired region of k-space has no gaps"};
   if (kspace.samples.size(0) == 1) return {Method::l1_wavelet, "one coil, k-space with gaps"};
   if (has_calibration(kspace, options.kernel_size)) {
@@ -93,16 +98,19 @@ Choice choose_method(const ReconOptions& options, const KSpace& kspace) {
 }
 
 /// Memory that one image takes, by method: copies of its k-space that are alive at the same time.
-double memory_estimate(const ScanHeader& header, Method method, const ReconOptions& options) {
+double memory_estimate(const ScanHeader& header, const KSpace& kspace, Method method, const ReconOptions& options) {
   const auto& n = header.encoded.matrix;
   const double voxels = static_cast<double>(n[0]) * static_cast<double>(n[1]) * static_cast<double>(n[2]);
   const double coils =
       static_cast<double>(options.virtual_coils > 0 ? std::min(options.virtual_coils, header.coils) : header.coils);
-  const double input = 8 * voxels * static_cast<double>(header.coils);
+  const double samples = kspace.trajectory.defined() ? static_cast<double>(kspace.samples[0].numel()) : voxels;
+  const double input = 8 * samples * static_cast<double>(header.coils);
   const double copies = method == Method::rss      ? 2
                         : method == Method::grappa ? 5
                                                    : 3 + 2.0 * static_cast<double>(options.map_count);
-  return input + copies * 8 * voxels * coils;
+  // Gridding pads to twice the extents, in groups of bounded size; its tables and the trajectory are per sample.
+  const double grids = kspace.trajectory.defined() ? 64 * voxels * (header.volume ? 2 : 1) + 80 * samples : 0;
+  return input + copies * 8 * voxels * coils + grids;
 }
 
 /// k-space without the oversampled part of the field of view along the readout. Only where every acquired line is
@@ -244,19 +252,25 @@ class Pipeline {
   }
 
   void settle_method(const KSpace& kspace) {
-    auto choice = choose_method(options_, kspace);
+    const auto& matrix = header_.encoded.matrix;
+    const bool cartesian = !kspace.trajectory.defined();
+    auto choice = choose_method(options_, kspace, matrix[0] * matrix[1] * matrix[2]);
     result_.method = choice.method;
     result_.reason = choice.reason;
     if (say_) say_(fmt::format("method {}: {}", method_name(choice.method), choice.reason));
-    if (options_.method == Method::automatic && choice.method == Method::rss && !without_holes(kspace.mask)) {
+    check<ConfigError>(cartesian || choice.method != Method::grappa,
+                       "--method grappa needs Cartesian samples, the scan is non-Cartesian",
+                       "choose cg-sense, l1-wavelet, tv, sense or rss");
+    if (cartesian && options_.method == Method::automatic && choice.method == Method::rss &&
+        !without_holes(kspace.mask)) {
       warn("aliasing is to be expected: " + choice.reason);
     }
-    result_.peak_memory_estimate_bytes = memory_estimate(header_, choice.method, options_);
+    result_.peak_memory_estimate_bytes = memory_estimate(header_, kspace, choice.method, options_);
     const double limit = options_.memory_limit_bytes > 0 ? options_.memory_limit_bytes : available_memory_bytes();
     planewise_ = false;
     if (result_.peak_memory_estimate_bytes > limit) {
       // A volume with whole readouts separates into independent planes after a transform along the readout.
-      planewise_ = header_.volume && constant_along(kspace.mask, readout_dimension(header_)) &&
+      planewise_ = cartesian && header_.volume && constant_along(kspace.mask, readout_dimension(header_)) &&
                    header_.readout == data::ReadoutAxis::x;
       const std::string need = fmt::format("about {} needed for an image, {} free",
                                            bytes_text(result_.peak_memory_estimate_bytes), bytes_text(limit));
@@ -267,8 +281,10 @@ class Pipeline {
       }
     }
     note("method", method_name(result_.method));
-    if (options_.partial_fourier == PartialFourier::pocs && result_.method != Method::rss &&
-        result_.method != Method::grappa) {
+    if (!cartesian && options_.partial_fourier == PartialFourier::pocs) {
+      warn("--partial-fourier pocs goes with Cartesian scans only");
+    } else if (options_.partial_fourier == PartialFourier::pocs && result_.method != Method::rss &&
+               result_.method != Method::grappa) {
       warn("--partial-fourier pocs goes with rss and grappa; " + method_name(result_.method) +
            " estimates what is missing itself");
     }
@@ -315,19 +331,68 @@ class Pipeline {
 
   /// [z', y', x'] on the reconstructed matrix.
   at::Tensor solve(KSpace& kspace, bool keep_maps, at::Tensor& g_factor) {
+    if (kspace.trajectory.defined()) return solve_samples(kspace, keep_maps);
     if (result_.method == Method::rss) {
       const at::Tensor filled = fill_partial_fourier(kspace.samples, kspace.mask);
       const Stage stage(result_.seconds, "transform");
       const at::Tensor images = resize_to_recon(coil_images(filled, header_), header_);
-      check<ConfigError>(!options_.complex_images || images.size(0) == 1,
-                         "--complex: a root sum of squares has no phase", "choose --method sense or cg-sense");
-      return options_.complex_images ? images[0].clone() : root_sum_of_squares_over_coils(images);
+      return combine_coils(images);
     }
     {
       const Stage stage(result_.seconds, "transform");
       remove_oversampling(kspace, header_);
     }
     return planewise_ ? solve_planes(kspace) : solve_volume(kspace, keep_maps, g_factor, true);
+  }
+
+  /// The image of method rss: [coil, z, y, x] -> [z, y, x].
+  at::Tensor combine_coils(const at::Tensor& images) const {
+    check<ConfigError>(!options_.complex_images || images.size(0) == 1, "--complex: a root sum of squares has no phase",
+                       "choose --method sense or cg-sense");
+    return options_.complex_images ? images[0].clone() : root_sum_of_squares_over_coils(images);
+  }
+
+  /// A non-Cartesian image, [z', y', x'] on the reconstructed matrix.
+  at::Tensor solve_samples(const KSpace& kspace, bool keep_maps) {
+    const at::Tensor samples = kspace.samples.flatten(1), trajectory = kspace.trajectory.flatten(0, 1);
+    at::Tensor weights, gridded;  // [sample], [coil, z, y, x]
+    if (result_.method != Method::cg_sense || samples.size(0) > 1) {
+      const Stage stage(result_.seconds, "gridding");
+      weights = density(kspace);
+      gridded = gridded_images(samples, trajectory, weights, header_.encoded.matrix);
+    }
+    if (result_.method == Method::rss) return combine_coils(resize_to_recon(gridded, header_));
+    const auto& matrix = header_.encoded.matrix;
+    const at::Tensor maps = samples.size(0) == 1 ? constant_map(matrix) : sensitivities(centre_of(gridded), matrix);
+    if (keep_maps) result_.sensitivities = maps;
+    const Stage stage(result_.seconds, "solve");
+    // Conjugate gradients need no help; the gradient methods would not come far without the weights.
+    if (result_.method == Method::cg_sense) weights = at::Tensor();
+    const at::Tensor image = result_.method == Method::sense
+                                 ? at::mul(maps.conj(), gridded).sum(1)
+                                 : iterate(non_cartesian_problem(samples, trajectory, maps, weights)).image;
+    return finish(image.size(0) == 1 ? image[0] : combine_maps(image));
+  }
+
+  /// [sample]
+  at::Tensor density(const KSpace& kspace) {
+    if (!density_noted_) note("density", density_name(options_.density));
+    density_noted_ = true;
+    const at::Tensor trajectory = kspace.trajectory.flatten(0, 1);
+    if (options_.density == Density::ramp) return ramp_density(kspace.trajectory).flatten();
+    if (options_.density == Density::none) return at::ones({trajectory.size(0)}, at::kDouble);
+    return pipe_menon_density(trajectory, header_.encoded.matrix);
+  }
+
+  /// Calibration block of gridded images: their k-space is sampled on the matrix, and its centre densely seen.
+  CalibrationBlock centre_of(const at::Tensor& gridded) const {
+    CalibrationBlock block;
+    block.source = "gridded centre";
+    for (size_t axis = 0; axis < 3; ++axis) {
+      block.extent[axis] = std::min(gridded.size(3 - static_cast<int64_t>(axis)), options_.calibration_size);
+    }
+    block.samples = centre_block(to_kspace(gridded), block.extent).contiguous();
+    return block;
   }
 
   /// One plane [coil, kz, ky] after another along the readout, each with maps of its own.
@@ -360,14 +425,16 @@ class Pipeline {
     const at::Tensor maps = sensitivities(kspace);
     if (keep_maps) result_.sensitivities = maps;
     const Stage stage(result_.seconds, "solve");
-    const IterativeReconstruction solved = iterate(kspace, maps);
+    const IterativeReconstruction solved = result_.method == Method::sense
+                                               ? sense_adjoint(kspace.samples, kspace.mask, maps)
+                                               : iterate(cartesian_problem(kspace.samples, kspace.mask, maps));
     // [map, z, y, x]
     const at::Tensor image = solved.image.size(0) == 1 ? solved.image[0] : combine_maps(solved.image);
     return finish_image ? finish(image) : image;
   }
 
   /// Runs the chosen iterative method with the options given, and notes what took effect once.
-  IterativeReconstruction iterate(const KSpace& kspace, const at::Tensor& maps) {
+  IterativeReconstruction iterate(const SenseProblem& problem) {
     const auto settle = [this](auto settings) {
       if (options_.lambda) settings.lambda = *options_.lambda;
       if (options_.iterations) settings.iterations = *options_.iterations;
@@ -376,22 +443,20 @@ class Pipeline {
       return settings;
     };
     IterativeReconstruction solved;
-    if (result_.method == Method::sense) {
-      solved = sense_adjoint(kspace.samples, kspace.mask, maps);
-    } else if (result_.method == Method::cg_sense) {
-      solved = cg_sense(kspace.samples, kspace.mask, maps, settle(CgSenseOptions()));
+    if (result_.method == Method::cg_sense) {
+      solved = cg_sense(problem, settle(CgSenseOptions()));
     } else if (result_.method == Method::tv) {
-      solved = total_variation(kspace.samples, kspace.mask, maps, settle(TotalVariationOptions()));
+      solved = total_variation(problem, settle(TotalVariationOptions()));
     } else {
       L1WaveletOptions settings = settle(L1WaveletOptions());
       settings.wavelet_order = options_.wavelet_order;
       settings.seed = options_.seed;
-      solved = l1_wavelet(kspace.samples, kspace.mask, maps, settings);
+      solved = l1_wavelet(problem, settings);
       if (!solver_noted_)
         note("wavelet",
              fmt::format("Daubechies {}, random shifts with seed {}", settings.wavelet_order, settings.seed));
     }
-    if (!solver_noted_ && result_.method != Method::sense) {
+    if (!solver_noted_) {
       note("iterations", fmt::format("{}{}", solved.iterations, solved.converged ? " (stopped by the tolerance)" : ""));
       note("data scale", fmt::format("{:.6g}", solved.data_scale));
     }
@@ -413,14 +478,19 @@ class Pipeline {
   at::Tensor sensitivities(const KSpace& kspace) {
     const auto& s = kspace.samples;
     const data::Extent3 extent = {s.size(3), s.size(2), s.size(1)};
-    if (s.size(0) == 1) {
-      if (!maps_noted_) note("sensitivities", "one coil: constant");
-      maps_noted_ = true;
-      return at::ones({1, 1, extent[2], extent[1], extent[0]}, s.options());
-    }
+    if (s.size(0) == 1) return constant_map(extent);
+    const int64_t smallest = options_.maps == MapMethod::walsh ? 4 : options_.kernel_size;
+    return sensitivities(calibration_block(kspace, options_.calibration_size, smallest), extent);
+  }
+
+  at::Tensor constant_map(const data::Extent3& extent) {
+    if (!maps_noted_) note("sensitivities", "one coil: constant");
+    maps_noted_ = true;
+    return at::ones({1, 1, extent[2], extent[1], extent[0]}, at::kComplexFloat);
+  }
+
+  at::Tensor sensitivities(const CalibrationBlock& block, const data::Extent3& extent) {
     const Stage stage(result_.seconds, "sensitivities");
-    const auto block = calibration_block(kspace, options_.calibration_size,
-                                         options_.maps == MapMethod::walsh ? 4 : options_.kernel_size);
     const std::string region =
         fmt::format("{} × {} × {} {}", block.extent[0], block.extent[1], block.extent[2], block.source);
     if (options_.maps == MapMethod::walsh) {
@@ -478,7 +548,8 @@ class Pipeline {
   const std::function<void(const std::string&)>& say_;
   std::optional<Whitening> whitening_;
   ReconResult result_;
-  bool planewise_ = false, compression_noted_ = false, pocs_noted_ = false, maps_noted_ = false, solver_noted_ = false;
+  bool planewise_ = false, compression_noted_ = false, pocs_noted_ = false, maps_noted_ = false, solver_noted_ = false,
+       density_noted_ = false;
 };
 
 }  // namespace

@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "monarch/data/scan.hpp"
+#include "monarch/mri/density.hpp"
 
 namespace monarch::mri {
 
 /// How an image is made from k-space. `automatic`: rss where the sampling has no holes, cg_sense where it has and
-/// a calibration region exists, else rss of the zero-filled data, with a warning.
+/// a calibration region exists, else rss of the zero-filled data, with a warning. Non-Cartesian scans: cg_sense; rss
+/// and sense grid them, and grappa does not take them.
 enum class Method { automatic, rss, sense, cg_sense, l1_wavelet, tv, grappa };
 /// How coil sensitivities are estimated.
 enum class MapMethod { espirit, walsh };
@@ -37,6 +39,7 @@ struct ReconOptions {
   double crop_threshold = 0.8;            ///< ESPIRiT: maps are zero where the eigenvalue is below
   double singular_threshold = 0.0316;     ///< ESPIRiT, on S_i / S_0
   int64_t virtual_coils = 0;              ///< SVD coil compression; 0: off
+  Density density = Density::pipe_menon;  ///< non-Cartesian: for gridding and calibration
   bool prewhiten = true;                  ///< where the scan holds noise readouts
   std::optional<std::string> noise_from;  ///< covariance from the noise readouts of another scan file
   bool complex_images = false;            ///< complex64 instead of magnitude
@@ -64,6 +67,8 @@ struct ReconResult {
 /// sensitivities; solve; resize by field of view to the reconstructed matrix (crop or zero-pad in the image domain,
 /// then Fourier interpolation). The unit of rss images is that of the k-space data times the unitary transform;
 /// prewhitened images are in units of the noise's standard deviation.
+/// Non-Cartesian scans are solved from their samples on the encoded matrix, with sensitivities from the centre of the
+/// k-space of their gridded images.
 /// Throws DataError where the scan does not support the method, ConfigError for options that contradict each other.
 ReconResult reconstruct(const data::ScanSource& scan, const ReconOptions& options,
                         const std::function<void(const std::string&)>& say = {});

@@ -32,14 +32,7 @@ complex64* pointer_to_write(const at::Tensor& t) {
 }
 
 const at::Tensor& checked_maps(const at::Tensor& maps) {
-  check<ShapeError>(maps.dim() == 5 && maps.numel() > 0, [&] {
-    return fmt::format("CartesianSense: coil sensitivities have shape {}, expected [map, coil, z, y, x]",
-                       shape_text(maps.sizes()));
-  });
-  check<DtypeError>(maps.is_cpu() && maps.scalar_type() == at::kComplexFloat, [&] {
-    return fmt::format("CartesianSense: coil sensitivities are {} on {}, expected complex64 on cpu",
-                       c10::toString(maps.scalar_type()), maps.device().str());
-  });
+  check_maps(maps, "CartesianSense");
   return maps;
 }
 
@@ -87,6 +80,17 @@ bool varies(const at::Tensor& mask, int64_t axis) {
 }
 
 }  // namespace
+
+void check_maps(const at::Tensor& maps, const std::string& who) {
+  check<ShapeError>(maps.dim() == 5 && maps.numel() > 0, [&] {
+    return fmt::format("{}: coil sensitivities have shape {}, expected [map, coil, z, y, x]", who,
+                       shape_text(maps.sizes()));
+  });
+  check<DtypeError>(maps.is_cpu() && maps.scalar_type() == at::kComplexFloat, [&] {
+    return fmt::format("{}: coil sensitivities are {} on {}, expected complex64 on cpu", who,
+                       c10::toString(maps.scalar_type()), maps.device().str());
+  });
+}
 
 // The image seen as [outer, points, inner], where `points` runs over the transformed axes, and cut into tiles of a few
 // lines of points that stay in cache. A tile is [line, points] with contiguous points, whose transforms are the

@@ -11,6 +11,9 @@
 
 namespace monarch::mri {
 
+/// Throws ShapeError or DtypeError, naming `who`, unless maps are [map, coil, z, y, x] complex64 on the CPU.
+void check_maps(const at::Tensor& maps, const std::string& who);
+
 /// A = M F S: coil sensitivities, centred unitary Fourier transform over z, y and x, sampling mask.
 ///
 ///   (A x)_c = M · F Σ_m S_{m,c} x_m,   A^H y = Σ_c conj(S_{m,c}) F^H (M · y_c)

@@ -6,6 +6,7 @@
 
 #include "monarch/data/image_io.hpp"
 #include "monarch/data/safetensors.hpp"
+#include "radial_scan.hpp"
 #include "scans.hpp"
 
 using namespace monarch::test;
@@ -48,6 +49,7 @@ TEST_CASE("every monarch command in README and docs runs as written") {
   fs::rename(folder / "truth/image.h5", folder / "truth.h5");
   fs::remove(folder / "scan.h5");
   fs::rename(folder / "accelerated.h5", folder / "scan.h5");
+  write_ismrmrd(folder / "radial.h5", RadialScan(32).scan);
   // The pages' BERT: two small layers under the real names.
   std::vector<std::pair<std::string, at::Tensor>> weights = {{"embeddings.word_embeddings.weight", at::randn({40, 32})}};
   for (const std::string layer : {"encoder.layer.0.", "encoder.layer.1."}) {

@@ -31,7 +31,8 @@ void use(const data::ScanSource& scan) {
   for (size_t i = 0; i < std::min<size_t>(scan.images().size(), 3); ++i) {
     try {
       const auto image = scan.read(i);
-      if (image.samples.dim() != 4 || image.mask.dim() != 3) __builtin_trap();
+      const bool placed = image.trajectory.defined() ? image.trajectory.dim() == 3 : image.mask.dim() == 3;
+      if (image.samples.dim() != 4 || !placed) __builtin_trap();
       if (!at::isfinite(at::view_as_real(image.samples)).all().item<bool>()) __builtin_trap();
     } catch (const DataError&) {
     }
@@ -64,6 +65,18 @@ test::TestScan small_scan() {
   return scan;
 }
 
+test::TestScan placed_scan() {
+  auto scan = test::test_scan(test::random_kspace(2, 1, 6, 8));
+  auto xml = test::test_xml(test::random_kspace(1, 1, 8, 8));
+  xml.trajectory = "spiral";
+  scan.xml = xml.text();
+  for (auto& readout : scan.readouts) {
+    readout.header.trajectory_dimensions = 2;
+    for (int i = 0; i < 16; ++i) readout.trajectory.push_back(static_cast<float>(i) / 2 - 4);
+  }
+  return scan;
+}
+
 std::string file_bytes(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);
   std::ostringstream out;
@@ -74,6 +87,7 @@ std::string file_bytes(const std::filesystem::path& path) {
 std::vector<std::string> hdf5_seeds() {
   const test::TemporaryFolder folder;
   test::write_ismrmrd(folder / "a.h5", small_scan());
+  test::write_ismrmrd(folder / "d.h5", placed_scan());
   auto fast = data::hdf5::File::create(folder / "b.h5");
   fast.write("kspace", test::random_kspace(2, 2, 6, 8));
   fast.write("reconstruction_rss", at::ones({2, 6, 8}));
@@ -81,7 +95,7 @@ std::vector<std::string> hdf5_seeds() {
   fast.write_text("ismrmrd_header", test::test_xml(test::random_kspace(1, 1, 8, 6)).text());
   fast.write_attribute("", "acceleration", 4.0);
   fast = data::hdf5::File::create(folder / "c.h5");
-  return {file_bytes(folder / "a.h5"), file_bytes(folder / "b.h5")};
+  return {file_bytes(folder / "a.h5"), file_bytes(folder / "b.h5"), file_bytes(folder / "d.h5")};
 }
 
 std::vector<std::string> npy_seeds() {
@@ -161,7 +175,10 @@ void acquisitions(const uint8_t* bytes, size_t count) {
 const std::vector<Target>& targets() {
   static const std::vector<Target> all = {
       {"xml_header", xml_header, [] { return std::vector<std::string>{*small_scan().xml}; }},
-      {"stream", stream, [] { return std::vector<std::string>{scan_stream(small_scan())}; }},
+      {"stream", stream,
+       [] {
+         return std::vector<std::string>{scan_stream(small_scan()), scan_stream(placed_scan())};
+       }},
       {"cfl_header", cfl_header,
        [] { return std::vector<std::string>{"# Dimensions\n8 6 1 2 1 1 1 1 1 1 1 1 1 1 1 1\n# Creator\nBART\n"}; }},
       {"npy", npy, npy_seeds},

@@ -160,7 +160,7 @@ TEST_CASE("headers that are malformed end in a message naming the element") {
   SECTION("spiral") {
     xml.trajectory = "spiral";
     scan.xml = xml.text();
-    REQUIRE_THAT(error_of(scan), Catch::Contains("\"spiral\"") && Catch::Contains("non-Cartesian"));
+    REQUIRE_THAT(error_of(scan), Catch::Contains("[0]: trajectory_dimensions = 0") && Catch::Contains("carries no trajectory"));
   }
   SECTION("fractions from a converter are rounded and reported") {
     const TemporaryFolder folder;

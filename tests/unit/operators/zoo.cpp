@@ -12,6 +12,7 @@
 #include "monarch/operators/monarch/mm_star.hpp"
 #include "monarch/operators/monarch/monarch_operator.hpp"
 #include "monarch/operators/monarch/order.hpp"
+#include "monarch/operators/nufft.hpp"
 #include "monarch/operators/sampling.hpp"
 #include "monarch/operators/wavelet.hpp"
 #include "support/contract.hpp"
@@ -118,6 +119,22 @@ class Builder {
     }
   }
 
+  void nuffts() {
+    if (!device_.is_cpu()) return;
+    for (const auto dtype : complex_types) {
+      for (const auto& [shape, axes] : std::vector<std::pair<Shape, int64_t>>{
+               {{1}, 1}, {{7}, 1}, {{2, 5, 6}, 2}, {{5, 1}, 2}, {{3, 4, 5}, 3}, {{2, 1, 4, 3}, 3}}) {
+        const Space space{shape, dtype, device_};
+        at::Tensor k = random_vector({{11, axes}, at::kDouble, device_}, "trajectory").sigmoid().sub(0.5);
+        for (int64_t a = 0; a < axes; ++a) k.select(1, a).mul_(shape[shape.size() - 1 - a]);
+        add<Nufft>("Nufft", space, k, NufftOptions{});
+        add<Nufft>("Nufft", space, k, NufftOptions{1e-3, 1.25, NufftKernel::kaiser_bessel});
+        add<NufftNormal>("NufftNormal", space, k, at::Tensor());
+        add<NufftNormal>("NufftNormal", space, k, random_vector({{11}, at::kDouble, device_}, "weights"));
+      }
+    }
+  }
+
   void monarchs() {
     const std::vector<MonarchSizes> sizes = {
         {1, 1, 1, 1, 1, 1}, {2, 4, 3, 4, 2, 2}, {3, 4, 2, 6, 3, 2}, {4, 3, 1, 2, 5, 6}};
@@ -205,6 +222,7 @@ std::vector<ZooEntry> zoo(at::Device device) {
   builder.fourier();
   builder.differences();
   builder.wavelets();
+  builder.nuffts();
   builder.monarchs();
   builder.compositions();
   return builder.take();
