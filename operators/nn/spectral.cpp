@@ -71,26 +71,6 @@ void check_pointwise(const at::Tensor& x, const at::Tensor& w, const at::Tensor&
       });
 }
 
-/// [batch, in, modes…] -> [batch, out, modes…]: one product for each mode.
-at::Tensor mix_modes(const at::Tensor& modes, const at::Tensor& weight) {
-  const at::Tensor mixed = at::matmul(modes.flatten(2).permute({2, 0, 1}), weight.flatten(2).permute({2, 0, 1}));
-  std::vector<int64_t> shape(modes.sizes().begin(), modes.sizes().end());
-  shape[1] = weight.size(1);
-  return mixed.permute({1, 2, 0}).reshape(shape);
-}
-
-/// act(y + pointwise x + bias).
-at::Tensor finish(at::Tensor y, const at::Tensor& x, const SpectralWeights& w) {
-  if (w.pointwise.defined()) {
-    y = y + pointwise_linear(x, w.pointwise, w.bias);
-  } else if (w.bias.defined()) {
-    std::vector<int64_t> wide(y.dim(), 1);
-    wide[1] = -1;
-    y = y + w.bias.reshape(wide);
-  }
-  return activate(y, w.activation);
-}
-
 }  // namespace
 
 AxisTransform truncated_fourier(int64_t n, int64_t m, KeptModes kept, at::ScalarType precision, int64_t n_out) {
@@ -128,6 +108,26 @@ AxisTransform truncated_fourier(int64_t n, int64_t m, KeptModes kept, at::Scalar
   return t;
 }
 
+at::Tensor mix_modes(const at::Tensor& modes, const at::Tensor& weight) {
+  const at::Tensor mixed = at::matmul(modes.flatten(2).permute({2, 0, 1}), weight.flatten(2).permute({2, 0, 1}));
+  std::vector<int64_t> shape(modes.sizes().begin(), modes.sizes().end());
+  shape[1] = weight.size(1);
+  return mixed.permute({1, 2, 0}).reshape(shape);
+}
+
+at::Tensor finish_spectral(const at::Tensor& y, const at::Tensor& x, const at::Tensor& pointwise,
+                           const at::Tensor& bias, Activation activation) {
+  at::Tensor sum = y;
+  if (pointwise.defined()) {
+    sum = sum + pointwise_linear(x, pointwise, bias);
+  } else if (bias.defined()) {
+    std::vector<int64_t> wide(y.dim(), 1);
+    wide[1] = -1;
+    sum = sum + bias.reshape(wide);
+  }
+  return activate(sum, activation);
+}
+
 at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& w) {
   check_spectral(x, w);
   const int64_t d = static_cast<int64_t>(w.axes.size());
@@ -136,7 +136,7 @@ at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& 
   for (int64_t a = d - 1; a >= 0; --a) modes = along(w.axes[a].forward, modes, a + 2);
   at::Tensor y = mix_modes(modes, w.weight);
   for (int64_t a = 0; a < d; ++a) y = along(w.axes[a].inverse, y, a + 2);
-  return finish(at::real(y), x, w);
+  return finish_spectral(at::real(y), x, w.pointwise, w.bias, w.activation);
 }
 
 at::Tensor spectral_layer_fft(const at::Tensor& x, const SpectralWeights& w) {
@@ -164,7 +164,8 @@ at::Tensor spectral_layer_fft(const at::Tensor& x, const SpectralWeights& w) {
     gap[a + 2] = points[a] - 2 * m;
     if (gap[a + 2] > 0) y = at::cat({y.narrow(a + 2, 0, m), at::zeros(gap, y.options()), y.narrow(a + 2, m, m)}, a + 2);
   }
-  return finish(at::fft_irfftn(y, points, dims), x, w);  // fills the last axis itself
+  y = at::fft_irfftn(y, points, dims);  // fills the last axis itself
+  return finish_spectral(y, x, w.pointwise, w.bias, w.activation);
 }
 
 bool spectral_by_fft(const at::Tensor& x, const SpectralWeights& w) {

@@ -52,6 +52,12 @@ at::Tensor spectral_layer(const at::Tensor& x, const SpectralWeights& weights);
 /// The same by differentiable ATen products: the specification, any device and type.
 at::Tensor spectral_layer_composite(const at::Tensor& x, const SpectralWeights& weights);
 
+/// The two parts of it that are the same for any transforms. [batch, in, modes…] · weight [in, out, modes…] -> [batch,
+/// out, modes…], one product per mode; act(y + pointwise x + bias).
+at::Tensor mix_modes(const at::Tensor& modes, const at::Tensor& weight);
+at::Tensor finish_spectral(const at::Tensor& y, const at::Tensor& x, const at::Tensor& pointwise,
+                           const at::Tensor& bias, Activation activation);
+
 /// The same for axes of truncated_fourier by real FFTs over all of them, a matrix per kept mode, and zeros elsewhere.
 at::Tensor spectral_layer_fft(const at::Tensor& x, const SpectralWeights& weights);
 

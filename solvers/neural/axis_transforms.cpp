@@ -334,16 +334,12 @@ at::Tensor spectral_pass(const at::Tensor& x, const std::vector<AxisPass>& axes,
     const operators::SpectralWeights weights{weight, std::move(matrices), pointwise, bias, activation};
     return operators::spectral_layer(x, weights);
   }
-  const int64_t d = static_cast<int64_t>(axes.size()), in = weight.size(0), out = weight.size(1);
+  const int64_t d = static_cast<int64_t>(axes.size());
   at::Tensor modes = x.to(weight.scalar_type());
   for (int64_t a = d - 1; a >= 0; --a)
     modes = axes[a].forward_factors ? along(*axes[a].forward_factors, modes, a + 2)
                                     : along(axes[a].matrices.forward, modes, a + 2);
-  std::vector<int64_t> shape(modes.sizes().begin(), modes.sizes().end());
-  shape[1] = out;
-  modes = at::matmul(modes.reshape({x.size(0), in, -1}).permute({2, 0, 1}),
-                     weight.reshape({in, out, -1}).permute({2, 0, 1}));  // [modes, batch, out]
-  at::Tensor y = modes.permute({1, 2, 0}).reshape(shape);
+  at::Tensor y = operators::mix_modes(modes, weight);
   for (int64_t a = 0; a < d; ++a) {
     if (axes[a].inverse_factors) {
       std::vector<int64_t> wide(d + 2, 1);
@@ -353,14 +349,7 @@ at::Tensor spectral_pass(const at::Tensor& x, const std::vector<AxisPass>& axes,
       y = along(axes[a].matrices.inverse, y, a + 2);
     }
   }
-  y = at::real(y);
-  if (pointwise.defined()) y = y + operators::pointwise_linear(x, pointwise, bias);
-  if (!pointwise.defined() && bias.defined()) {
-    std::vector<int64_t> wide(d + 2, 1);
-    wide[1] = out;
-    y = y + bias.view(wide);
-  }
-  return operators::activate(y, activation);
+  return operators::finish_spectral(at::real(y), x, pointwise, bias, activation);
 }
 
 }  // namespace monarch::solvers
