@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "fno_script.hpp"
 #include "monarch/core/error.hpp"
@@ -26,6 +28,7 @@ namespace fs = std::filesystem;
 namespace monarch::bench {
 namespace {
 
+constexpr std::chrono::milliseconds peer_calms_down{20};
 constexpr double output_tolerance = 1e-5, gradient_tolerance = 1e-4;
 const std::vector<std::string> job_names = {"forward", "step", "rollout", "memory"};
 
@@ -159,11 +162,12 @@ except ImportError:
   }
 
   std::unique_ptr<Dialogue> start_peer(const FnoCase& what, int threads) const {
-    std::vector<std::string> words = {python_, "-c", kFnoScript};
+    std::vector<std::string> words = python_command(python_);
+    words.emplace_back(kFnoScript);
     for (const int64_t number : {what.size, what.modes, what.batch, what.steps, static_cast<int64_t>(threads)}) {
       words.push_back(std::to_string(number));
     }
-    return std::make_unique<Dialogue>(words, folder_.path(), thread_environment(threads), "peer.log");
+    return std::make_unique<Dialogue>(words, folder_.path(), python_environment(threads), "peer.log");
   }
 
   static double number(Dialogue& program, const std::string& question) {
@@ -228,6 +232,8 @@ except ImportError:
       std::vector<Timing> timings(all.size());
       for (int round = -warm_ups; round < rounds; ++round) {
         for (size_t i = 0; i < all.size(); ++i) {
+          // Its threads spin for a while before they sleep.
+          if (all[i].ours && peer) std::this_thread::sleep_for(peer_calms_down);
           const double seconds =
               number(all[i].ours ? *ours : *peer, fmt::format("time {} {}", all[i].program, all[i].job));
           if (round >= 0) timings[i].samples.push_back(seconds);

@@ -21,4 +21,12 @@ PeerPython find_peer_python(const std::vector<std::string>& candidates, const st
   return {};
 }
 
+std::vector<std::string> python_command(const std::string& program) {
+  return {"env", "-u", "OMP_WAIT_POLICY", program, "-c"};
+}
+
+std::map<std::string, std::string> python_environment(int threads) {
+  return {{"OMP_NUM_THREADS", std::to_string(threads)}};
+}
+
 }  // namespace monarch::bench

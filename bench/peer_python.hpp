@@ -2,6 +2,7 @@
 // A Python interpreter that has what a peer needs.
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,5 +17,12 @@ struct PeerPython {
 /// with exit code 0.
 PeerPython find_peer_python(const std::vector<std::string>& candidates, const std::string& probe,
                             const std::filesystem::path& folder);
+
+/// Words before the arguments of a PyTorch peer, which keeps its own way of waiting (spinning for a while): PyTorch on
+/// several threads is two to three times slower where OMP_WAIT_POLICY=passive, which our program sets for itself.
+std::vector<std::string> python_command(const std::string& program);
+
+/// What it finds in its environment beside ours.
+std::map<std::string, std::string> python_environment(int threads);
 
 }  // namespace monarch::bench

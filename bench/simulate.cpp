@@ -132,10 +132,11 @@ class Benchmark {
     std::ofstream(folder_.path() / "w0.raw", std::ios::binary)
         .write(static_cast<const char*>(w0.contiguous().const_data_ptr()), bytes);
     const int64_t timed = options_.quick ? 2 : std::max<int64_t>(5, 400000 / (n * n));
-    const auto child = run_child({python_, "-c", kPublishedScript, std::to_string(n), std::to_string(batch),
-                                  std::to_string(threads), fmt::format("{}", viscosity), fmt::format("{}", dt), "20",
-                                  std::to_string(timed), std::to_string(options_.repeats)},
-                                 folder_.path(), thread_environment(threads));
+    std::vector<std::string> words = python_command(python_);
+    words.insert(words.end(), {kPublishedScript, std::to_string(n), std::to_string(batch), std::to_string(threads),
+                               fmt::format("{}", viscosity), fmt::format("{}", dt), "20", std::to_string(timed),
+                               std::to_string(options_.repeats)});
+    const auto child = run_child(words, folder_.path(), python_environment(threads));
     const size_t at = child.output.rfind("seconds ");
     check<BackendError>(child.exit_code == 0 && at != std::string::npos,
                         [&] { return "the published scheme in PyTorch failed:\n" + child.output; });
