@@ -45,7 +45,7 @@ std::vector<double> load_average() {
   return load;
 }
 
-/// What every program finds in its environment that changes its speed.
+/// What every program finds in its environment that changes its speed. OMP_WAIT_POLICY: ours alone, peers have none.
 std::map<std::string, std::string> environment() {
   std::map<std::string, std::string> found = {{"OMP_WAIT_POLICY", thread_environment(1).at("OMP_WAIT_POLICY")}};
   for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "MALLOC_MMAP_MAX_",
