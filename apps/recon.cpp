@@ -23,6 +23,7 @@
 #include "monarch/data/png.hpp"
 #include "monarch/data/scan.hpp"
 #include "monarch/data/trajectory.hpp"
+#include "monarch/mri/learning/learned_reconstruction.hpp"
 #include "monarch/mri/reconstruction.hpp"
 #include "report/report.hpp"
 
@@ -34,7 +35,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Arguments {
-  std::string scan, out, method = "auto", maps = "espirit", partial_fourier = "zero", reference, config, slices;
+  std::string scan, out, method = "auto", maps = "auto", partial_fourier = "zero", reference, config, slices, model;
   std::string assume_recon, conjugate = "auto", density = "pipe-menon", trajectory_unit = "auto";
   std::vector<int64_t> centre, matrix;
   std::vector<std::string> formats = {"h5", "nii", "npy", "png", "html"};
@@ -83,6 +84,7 @@ void read_config(const CLI::App& command, Arguments& a) {
     if (unset(option)) value = read;
   };
   text("recon.method", "--method", a.method);
+  text("recon.model", "--model", a.model);
   text("recon.maps", "--maps", a.maps);
   text("recon.partial_fourier", "--partial-fourier", a.partial_fourier);
   if (config.has("recon.lambda") && unset("--lambda")) a.lambda = config.number("recon.lambda");
@@ -104,12 +106,37 @@ void read_config(const CLI::App& command, Arguments& a) {
   config.finish();
 }
 
+/// A trained network is named by --model; --method may then say which kind it is expected to be.
+void settle_method(Arguments& a) {
+  const auto networks = mri::reconstruction_model_names();
+  const bool network = a.method == "learned" || (std::find(networks.begin(), networks.end(), a.method) != networks.end() &&
+                                                 a.method != "sense" && a.method != "cg-sense" &&
+                                                 a.method != "l1-wavelet");
+  check<ConfigError>(!network || !a.model.empty(), [&] { return fmt::format("--method {} is a network", a.method); },
+                     "name a trained one with --model RUN_FOLDER");
+  if (a.model.empty()) {
+    a.recon.method = mri::parse_method(a.method);
+    return;
+  }
+  auto model = std::make_shared<const mri::LearnedReconstruction>(mri::LearnedReconstruction::load(a.model));
+  check<ConfigError>(a.method == "auto" || a.method == "learned" || a.method == model->name(), [&] {
+    return fmt::format("--method {}, but --model {} holds '{}'", a.method, a.model, model->name());
+  });
+  a.recon.method = mri::Method::learned;
+  a.recon.model = std::move(model);
+}
+
 void settle_options(const CLI::App& command, Arguments& a) {
   if (!a.config.empty()) read_config(command, a);
-  a.recon.method = mri::parse_method(a.method);
-  check<ConfigError>(a.maps == "espirit" || a.maps == "walsh",
-                     "--maps: espirit or walsh expected, found '" + a.maps + "'");
-  a.recon.maps = a.maps == "walsh" ? mri::MapMethod::walsh : mri::MapMethod::espirit;
+  settle_method(a);
+  static const std::vector<std::pair<std::string, mri::MapMethod>> maps = {{"auto", mri::MapMethod::automatic},
+                                                                           {"espirit", mri::MapMethod::espirit},
+                                                                           {"walsh", mri::MapMethod::walsh},
+                                                                           {"stored", mri::MapMethod::stored}};
+  const auto chosen = std::find_if(maps.begin(), maps.end(), [&](const auto& item) { return item.first == a.maps; });
+  check<ConfigError>(chosen != maps.end(),
+                     "--maps: auto, espirit, walsh or stored expected, found '" + a.maps + "'");
+  a.recon.maps = chosen->second;
   check<ConfigError>(a.partial_fourier == "zero" || a.partial_fourier == "pocs",
                      "--partial-fourier: zero or pocs expected, found '" + a.partial_fourier + "'");
   a.recon.partial_fourier = a.partial_fourier == "pocs" ? mri::PartialFourier::pocs : mri::PartialFourier::zero_fill;
@@ -342,7 +369,9 @@ void add_recon(CLI::App& app) {
   command->add_option("-c,--config", a->config, "TOML file with options; the command line wins");
 
   const char* recon = "Reconstruction";
-  command->add_option("-m,--method", a->method, "auto, rss, sense, cg-sense, l1-wavelet, tv or grappa")->group(recon);
+  command->add_option("-m,--method", a->method, "auto, rss, sense, cg-sense, l1-wavelet, tv, grappa, or with --model msense, modl, varnet …")->group(recon);
+  command->add_option("--model", a->model, "A network trained by `monarch train`: its run folder or a checkpoint")
+      ->group(recon);
   command->add_option("--lambda", a->lambda, "Regularisation weight")->check(CLI::NonNegativeNumber)->group(recon);
   command->add_option("--iterations", a->iterations, "Iterations")->check(CLI::Range(1, 100000))->group(recon);
   command->add_option("--tolerance", a->recon.tolerance, "Stop at this relative residual (0: never)")
@@ -358,7 +387,7 @@ void add_recon(CLI::App& app) {
   command->add_option("--seed", a->recon.seed, "Seed of the random wavelet shifts")->group(recon);
 
   const char* coils = "Coils";
-  command->add_option("--maps", a->maps, "Sensitivities by espirit or walsh")->group(coils);
+  command->add_option("--maps", a->maps, "Sensitivities by espirit or walsh, stored in the file, or auto: stored, else espirit")->group(coils);
   command->add_option("--map-count", a->recon.map_count, "ESPIRiT maps")->check(CLI::Range(1, 8))->group(coils);
   command->add_option("--calibration", a->recon.calibration_size, "Largest extent of the calibration region")
       ->check(CLI::Range(4, 1024))

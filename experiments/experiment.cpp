@@ -106,6 +106,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   e.question = config.text("question", "");
   e.metric = config.text("metric");
   e.metric_label = config.text("metric_label", e.metric);
+  e.higher_is_better = config.boolean("higher_is_better", false);
   e.selection = config.text("selection", e.metric);
   e.baseline = config.text("baseline", "");
   e.digits = config.integer("digits", 4);
@@ -131,20 +132,30 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   for (const auto& name : wanted_rows) index_of(row_names, name, "row");
   for (const auto& name : wanted_columns) index_of(column_names, name, "column");
 
+  const auto shared = config.tables("simulated");
+  const auto shared_names = names_of(shared);
+  check_names(preset, "simulated", shared_names);
+  for (size_t i = 0; i < shared.size(); ++i) {
+    const Config own = preset.section("simulated." + shared_names[i]);
+    e.simulated.push_back({shared_names[i], words(own.text("simulate", shared[i].text("simulate"))),
+                           shared[i].text("file")});
+    shared[i].finish();
+    own.finish();
+  }
   for (size_t i = 0; i < columns.size(); ++i) {
     const Config& from = columns[i];
     const Config own = preset.section("column." + column_names[i]);
     Column column;
     column.name = column_names[i];
     column.label = from.text("label", column.name);
-    column.simulate = words(own.text("simulate", from.text("simulate", "")));
-    column.file = from.text("file", "");
+    Simulated made{column.label, words(own.text("simulate", from.text("simulate", ""))), from.text("file", "")};
     Config settings = base.copy();
     settings.merge(from.section("run"));
     settings.merge(own.section("run"));
     from.finish();
     own.finish();
     if (std::find(wanted_columns.begin(), wanted_columns.end(), column.name) == wanted_columns.end()) continue;
+    if (!made.words.empty()) e.simulated.push_back(std::move(made));
     e.columns.push_back(std::move(column));
     e.column_settings.push_back(std::move(settings));
   }
@@ -161,6 +172,12 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
       index_of(column_names, name, "column");
       row.paper[name] = from.number("paper." + name);
     }
+    for (const std::string& metric : from.names("paper_also")) {
+      for (const std::string& name : from.names("paper_also." + metric)) {
+        index_of(column_names, name, "column");
+        row.paper[metric + " " + name] = from.number("paper_also." + metric + "." + name);
+      }
+    }
     Config settings = from.section("run");
     settings.merge(own.section("run"));
     from.finish();
@@ -171,7 +188,8 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   }
   std::vector<std::string> measured = column_names;
   for (const Config& from : config.tables("also")) {
-    e.also.push_back({from.text("metric"), from.text("label", from.text("metric"))});
+    e.also.push_back({from.text("metric"), from.text("label", from.text("metric")), {}});
+    if (from.has("digits")) e.also.back().digits = from.integer("digits");
     measured.push_back(e.also.back().metric);
     from.finish();
   }

@@ -12,11 +12,16 @@
 
 namespace monarch::experiments {
 
+/// Data that `monarch simulate` makes below the output folder.
+struct Simulated {
+  std::string label;
+  std::vector<std::string> words;  ///< behind `monarch simulate`
+  std::string file;                ///< or folder: "data/nu1e-3.mat"
+};
+
 /// One data set of the table.
 struct Column {
   std::string name, label;
-  std::vector<std::string> simulate;  ///< words behind `monarch simulate` that make its file; empty: the file exists
-  std::string file;                   ///< of simulate, below the output folder: "data/nu1e-3.mat"
 };
 
 /// One model of the table.
@@ -25,12 +30,13 @@ struct Row {
   std::string note;                     ///< printed below the table
   bool train = true;                    ///< false: evaluated only (persistence), no learning rate, one seed
   bool control = false;                 ///< set apart in the report
-  std::map<std::string, double> paper;  ///< column name -> published value
+  std::map<std::string, double> paper;  ///< column name, or "<metric of also> <column name>" -> published value
 };
 
 /// Another test metric of the same runs, in a table of its own: the scores on an extra test file.
 struct Also {
   std::string metric, label;
+  std::optional<int64_t> digits = {};  ///< where they differ from the table's
 };
 
 /// What another program reached on the same data: printed with the rows, never run.
@@ -56,11 +62,13 @@ struct Experiment {
   std::string question;  ///< what a reader should be able to judge
   std::string metric;    ///< key in the test metrics of a run: "l2_full"
   std::string metric_label;
+  bool higher_is_better = false;  ///< of the metric; changes are then differences
   std::string selection;  ///< key in the validation metrics that tuning minimises
   std::string baseline;   ///< row that the others are compared with, seed by seed; "" for none
   std::string preset;
   std::vector<std::string> scaled;  ///< what the preset scales down, one sentence each; empty for the full recipe
   std::vector<int64_t> seeds;
+  std::vector<Simulated> simulated;
   std::vector<Column> columns;
   std::vector<Row> rows;
   std::vector<Also> also;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
@@ -25,8 +26,8 @@ std::string count_text(int64_t parameters) {
   return parameters > 0 ? thousands(parameters) : "–";
 }
 
-std::string percent(double change) {
-  return fmt::format("{:+.0f} %", 100 * change);
+std::string change_text(const Experiment& e, double change) {
+  return e.higher_is_better ? fmt::format("{:+.{}f}", change, e.digits) : fmt::format("{:+.0f} %", 100 * change);
 }
 
 Table main_table(const Experiment& e, const Summary& s) {
@@ -45,14 +46,18 @@ Table main_table(const Experiment& e, const Summary& s) {
                                    count_text(s.parameters[r])};
     for (size_t c = 0; c < e.columns.size(); ++c) {
       const Cell& cell = s.cells[r][c];
-      if (has_paper) cells.push_back(cell.paper ? fmt::format("{:.3f}", *cell.paper) : "–");
-      double best = std::numeric_limits<double>::infinity();
-      for (size_t other = 0; other < e.rows.size(); ++other) best = std::min(best, s.cells[other][c].mean);
+      if (has_paper)
+        cells.push_back(cell.paper ? fmt::format("{:.{}f}", *cell.paper, e.higher_is_better ? 1 : 3) : "–");
+      double best = s.cells[r][c].mean;
+      for (size_t other = 0; other < e.rows.size(); ++other) {
+        const double mean = s.cells[other][c].mean;
+        best = e.higher_is_better ? std::max(best, mean) : std::min(best, mean);
+      }
       const std::string value = with_spread(cell.mean, cell.spread, e.digits, cell.values.size() > 1);
       cells.push_back(cell.mean == best ? fmt::format("**{}**", value) : value);
       if (!e.baseline.empty()) {
-        const std::string ours = cell.change ? percent(*cell.change) : "";
-        cells.push_back(!cell.change ? "–" : cell.paper_change ? percent(*cell.paper_change) + " → " + ours : ours);
+        const std::string ours = cell.change ? change_text(e, *cell.change) : "";
+        cells.push_back(!cell.change ? "–" : cell.paper_change ? change_text(e, *cell.paper_change) + " → " + ours : ours);
       }
     }
     table.rows.push_back(std::move(cells));
@@ -79,9 +84,14 @@ Table also_table(const Experiment& e, const Summary& s) {
   for (size_t r = 0; r < e.rows.size(); ++r) {
     std::vector<std::string> cells{e.rows[r].label};
     for (size_t i = 0; i < e.also.size(); ++i)
-      for (size_t c = 0; c < e.columns.size(); ++c)
-        cells.push_back(
-            with_spread(s.also[i][r][c].mean, s.also[i][r][c].spread, e.digits, s.cells[r][c].values.size() > 1));
+      for (size_t c = 0; c < e.columns.size(); ++c) {
+        const Score& score = s.also[i][r][c];
+        std::string text = with_spread(score.mean, score.spread, e.also[i].digits.value_or(e.digits),
+                                       s.cells[r][c].values.size() > 1);
+        const auto paper = e.rows[r].paper.find(e.also[i].metric + " " + e.columns[c].name);
+        if (paper != e.rows[r].paper.end()) text += fmt::format(" (paper {})", paper->second);
+        cells.push_back(text);
+      }
     table.rows.push_back(std::move(cells));
   }
   for (const Reference& reference : e.references) {
@@ -111,7 +121,7 @@ Table seed_table(const Experiment& e, const Summary& s) {
           continue;
         }
         std::string text = fmt::format("{:.{}f}", cell.values[k], e.digits);
-        if (cell.changes.size() == e.seeds.size()) text += fmt::format(" ({})", percent(cell.changes[k]));
+        if (cell.changes.size() == e.seeds.size()) text += fmt::format(" ({})", change_text(e, cell.changes[k]));
         cells.push_back(text);
       }
     table.rows.push_back(std::move(cells));
@@ -125,7 +135,7 @@ std::optional<plot::Chart> curves(const Experiment& e, const ExperimentResult& r
   chart.title = e.columns[column].label;
   chart.subtitle = fmt::format("validation {} against epoch, seed {}", e.selection, e.seeds.front());
   chart.x.label = "epoch";
-  chart.y = {e.metric_label, plot::Scale::log, {}, {}};
+  chart.y = {e.higher_is_better ? e.selection : e.metric_label, plot::Scale::log, {}, {}};
   for (const RunResult& run : result.runs) {
     if (run.column != column || run.seed != e.seeds.front() || !e.rows[run.row].train) continue;
     plot::Series series;
@@ -157,7 +167,7 @@ plot::Chart overview(const Experiment& e, const Summary& s) {
     chart.x.label += fmt::format("{}{} = {}", c ? ",  " : "", c + 1, e.columns[c].label);
   chart.x.minimum = 0.5;
   chart.x.maximum = static_cast<double>(e.columns.size()) + 0.5;
-  chart.y = {e.metric_label, plot::Scale::log, {}, {}};
+  chart.y = {e.metric_label, e.higher_is_better ? plot::Scale::linear : plot::Scale::log, {}, {}};
   for (size_t r = 0; r < e.rows.size(); ++r) {
     plot::Series ours, paper;
     ours.name = e.rows[r].label;
@@ -249,14 +259,23 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
     page.add(std::move(table));
   }
   page.add(Heading{2, "Cost"});
+  const bool slices = std::any_of(s.macs.begin(), s.macs.end(), [](double macs) { return macs > 0; });
   Table cost{{"model", "parameters", "seconds per epoch"}, {}, 1};
-  for (size_t r = 0; r < e.rows.size(); ++r)
-    if (e.rows[r].train)
-      cost.rows.push_back({e.rows[r].label, thousands(s.parameters[r]), fmt::format("{:.2f}", s.seconds_per_epoch[r])});
+  if (slices) cost.header.insert(cost.header.end(), {"MMAC per slice", "ms per slice"});
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    if (!e.rows[r].train && !slices) continue;
+    std::vector<std::string> cells{e.rows[r].label, count_text(s.parameters[r]),
+                                   e.rows[r].train ? fmt::format("{:.2f}", s.seconds_per_epoch[r]) : "–"};
+    if (slices) {
+      cells.push_back(fmt::format("{:.1f}", 1e-6 * s.macs[r]));
+      cells.push_back(fmt::format("{:.1f}", median_of(s.milliseconds[r])));
+    }
+    cost.rows.push_back(std::move(cells));
+  }
   page.add(std::move(cost));
   page.add(
-      Paragraph{fmt::format("All trainings together: {}. Several runs shared the machine, so that seconds are no "
-                            "benchmark: `monarch bench fno` is.",
+      Paragraph{fmt::format("All trainings together: {}. Several runs shared the machine, so that times are no "
+                            "benchmark: `monarch bench` has those.",
                             duration_text(result.seconds))});
   bool pictures = false;
   for (const RunResult& run : result.runs) {

@@ -64,22 +64,21 @@ class Runner {
   }
 
   void make_data() {
-    for (const Column& column : experiment_.columns) {
-      if (column.simulate.empty()) continue;
-      const fs::path file = options_.out / column.file, note = file.string() + ".command";
+    for (const Simulated& data : experiment_.simulated) {
+      const fs::path file = options_.out / data.file, note = file.string() + ".command";
       std::string command;
-      for (const auto& word : column.simulate) command += word + " ";
+      for (const auto& word : data.words) command += word + " ";
       std::error_code ignored;
       std::string made;
       std::getline(std::ifstream(note), made);
       if (fs::exists(file, ignored) && made == command) continue;
       fs::create_directories(file.parent_path());
-      fs::remove(file, ignored);
-      log::info(fmt::format("simulating {}: monarch simulate {}", column.label, command));
+      fs::remove_all(file, ignored);
+      log::info(fmt::format("simulating {}: monarch simulate {}", data.label, command));
       std::vector<std::string> words{program_, "simulate"};
-      words.insert(words.end(), column.simulate.begin(), column.simulate.end());
+      words.insert(words.end(), data.words.begin(), data.words.end());
       words.insert(words.end(), {"-o", fs::absolute(file)});
-      const auto child = run_child(words, file.parent_path(), {}, column.name + ".log");
+      const auto child = run_child(words, file.parent_path(), {}, file.stem().string() + ".log");
       check<BackendError>(child.exit_code == 0, [&] {
         return fmt::format("monarch simulate {} ended with code {}:\n{}", command, child.exit_code,
                            last_lines(child.output, 8));

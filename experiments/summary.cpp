@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -24,17 +25,27 @@ double spread_of(const std::vector<double>& values) {
 
 }  // namespace
 
+double median_of(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 Summary summarise(const Experiment& e, const ExperimentResult& result) {
   Summary s;
   s.cells.assign(e.rows.size(), std::vector<Cell>(e.columns.size()));
   s.parameters.assign(e.rows.size(), 0);
   s.seconds_per_epoch.assign(e.rows.size(), 0);
+  s.macs.assign(e.rows.size(), 0);
+  s.milliseconds.assign(e.rows.size(), {});
   std::vector<double> epochs(e.rows.size(), 0), seconds(e.rows.size(), 0);
   for (const RunResult& run : result.runs) {
     s.cells[run.row][run.column].values.push_back(run.value);
     s.parameters[run.row] = run.json.value("parameters", int64_t{0});
     epochs[run.row] += run.json.value("epochs", 0.0);
     seconds[run.row] += run.json.value("seconds", 0.0);
+    s.macs[run.row] = run.json.value("macs_per_slice", 0.0);
+    s.milliseconds[run.row].push_back(run.json.value("milliseconds_per_slice", 0.0));
   }
   for (const Also& also : e.also) {
     std::vector<std::vector<std::vector<double>>> values(e.rows.size(),
@@ -52,6 +63,9 @@ Summary summarise(const Experiment& e, const ExperimentResult& result) {
       for (size_t c = 0; c < e.columns.size(); ++c)
         if (!values[r][c].empty()) scores[r][c] = {mean_of(values[r][c]), spread_of(values[r][c])};
   }
+  const auto change = [&e](double value, double reference) {
+    return e.higher_is_better ? value - reference : value / reference - 1;
+  };
   std::optional<size_t> base;
   for (size_t r = 0; r < e.rows.size(); ++r) {
     if (e.rows[r].name == e.baseline) base = r;
@@ -70,14 +84,14 @@ Summary summarise(const Experiment& e, const ExperimentResult& result) {
       const Cell& reference = s.cells[*base][c];
       if (cell.values.size() == reference.values.size()) {
         for (size_t k = 0; k < cell.values.size(); ++k)
-          cell.changes.push_back(cell.values[k] / reference.values[k] - 1);
+          cell.changes.push_back(change(cell.values[k], reference.values[k]));
       } else {
-        cell.changes.push_back(cell.mean / mean_of(reference.values) - 1);
+        cell.changes.push_back(change(cell.mean, mean_of(reference.values)));
       }
       cell.change = mean_of(cell.changes);
       const auto& paper = e.rows[*base].paper;
       if (const auto known = paper.find(e.columns[c].name); cell.paper && known != paper.end())
-        cell.paper_change = *cell.paper / known->second - 1;
+        cell.paper_change = change(*cell.paper, known->second);
     }
   return s;
 }
@@ -91,6 +105,10 @@ nlohmann::json to_json(const Experiment& e, const ExperimentResult& result, cons
                        {"label", e.rows[r].label},
                        {"parameters", s.parameters[r]},
                        {"seconds_per_epoch", s.seconds_per_epoch[r]}};
+    if (s.macs[r] > 0) {
+      row["macs_per_slice"] = s.macs[r];
+      row["milliseconds_per_slice"] = median_of(s.milliseconds[r]);
+    }
     for (size_t c = 0; c < e.columns.size(); ++c) {
       const Cell& cell = s.cells[r][c];
       nlohmann::json out{{"values", cell.values}, {"mean", cell.mean}, {"spread", cell.spread}};

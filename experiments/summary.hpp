@@ -16,7 +16,9 @@ struct Cell {
   std::vector<double> values;  ///< one for each seed, in the order of the seeds
   double mean = 0;
   double spread = 0;             ///< sample standard deviation; 0 for one seed
-  std::optional<double> change;  ///< mean over seeds of value / baseline's value - 1; none for the baseline itself
+  /// Mean over seeds of value / baseline's value - 1, or of their difference where higher is better; none for the
+  /// baseline itself.
+  std::optional<double> change;
   std::vector<double> changes;   ///< those of the single seeds
   std::optional<double> paper;
   std::optional<double> paper_change;  ///< against the paper's value of the baseline
@@ -32,7 +34,12 @@ struct Summary {
   std::vector<std::vector<std::vector<Score>>> also;  ///< [metric of `also`][row][column]
   std::vector<int64_t> parameters;                    ///< of each row's first run, complex numbers counted twice
   std::vector<double> seconds_per_epoch;              ///< of each row and column, averaged over all runs of the row
+  std::vector<double> macs;                           ///< per slice, of reconstruction models; else 0
+  std::vector<std::vector<double>> milliseconds;      ///< per slice, one for each run
 };
+
+/// 0 where there are none.
+double median_of(std::vector<double> values);
 
 /// A row without training (one run) is compared with the mean of the baseline.
 Summary summarise(const Experiment& experiment, const ExperimentResult& result);

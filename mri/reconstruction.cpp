@@ -17,6 +17,7 @@
 #include "monarch/mri/espirit.hpp"
 #include "monarch/mri/grappa.hpp"
 #include "monarch/mri/iterative.hpp"
+#include "monarch/mri/learning/learned_reconstruction.hpp"
 #include "monarch/mri/noise.hpp"
 #include "monarch/mri/non_cartesian.hpp"
 #include "monarch/mri/partial_fourier.hpp"
@@ -35,7 +36,7 @@ const std::vector<std::pair<Method, std::string>>& method_names() {
       {Method::automatic, "auto"},        {Method::rss, "rss"},
       {Method::sense, "sense"},           {Method::cg_sense, "cg-sense"},
       {Method::l1_wavelet, "l1-wavelet"}, {Method::tv, "tv"},
-      {Method::grappa, "grappa"}};
+      {Method::grappa, "grappa"},         {Method::learned, "learned"}};
   return names;
 }
 
@@ -54,11 +55,6 @@ class Stage {
   std::chrono::steady_clock::time_point start_;
 };
 
-/// Dimension of the readout in [z, y, x]-like tensors, counted from the back.
-int64_t readout_dimension(const ScanHeader& header) {
-  return header.readout == data::ReadoutAxis::x ? -1 : -2;
-}
-
 /// True where no line of the acquired region is missing: along z and along y (and x), acquired samples are contiguous.
 bool without_holes(const at::Tensor& mask) {
   if (mask.all().item<bool>()) return true;
@@ -69,11 +65,6 @@ bool without_holes(const at::Tensor& mask) {
     if (at::any(seen_before & seen_after & ~mask).item<bool>()) return false;
   }
   return true;
-}
-
-/// True where the mask is the same all along one axis.
-bool constant_along(const at::Tensor& mask, int64_t dimension) {
-  return at::equal(mask.all(dimension), mask.any(dimension));
 }
 
 struct Choice {
@@ -113,30 +104,6 @@ double memory_estimate(const ScanHeader& header, const KSpace& kspace, Method me
   return input + copies * 8 * voxels * coils + grids;
 }
 
-/// k-space without the oversampled part of the field of view along the readout. Only where every acquired line is
-/// whole, since a line with gaps cannot be transformed.
-void remove_oversampling(KSpace& kspace, const ScanHeader& header) {
-  const int64_t dimension = readout_dimension(header);
-  const int64_t covered = covered_extent(header, 0);
-  const int64_t present = kspace.samples.size(dimension);
-  if (covered >= present || !constant_along(kspace.mask, dimension)) return;
-  const auto cropped = [&](const at::Tensor& samples) {
-    at::Tensor line = operators::fourier_transform(samples, {dimension}, {.inverse = true, .centred = true});
-    line = centre_crop_or_pad(line, samples.dim() + dimension, covered);
-    return operators::fourier_transform(line, {dimension}, {.centred = true});
-  };
-  const auto cropped_mask = [&](const at::Tensor& mask) {
-    return centre_crop_or_pad(mask, mask.dim() + dimension, covered).contiguous();
-  };
-  kspace.samples = cropped(kspace.samples);
-  kspace.mask = cropped_mask(kspace.mask);
-  if (kspace.calibration.defined()) {
-    const bool whole = constant_along(kspace.calibration_mask, dimension);
-    kspace.calibration = whole ? cropped(kspace.calibration) : at::Tensor();
-    kspace.calibration_mask = whole ? cropped_mask(kspace.calibration_mask) : at::Tensor();
-  }
-}
-
 /// Coil images on the part of the encoded grid that the reconstructed field of view covers: inverse transform axis by
 /// axis, cropping the readout first, which halves the work for oversampled scans. [coil, z, y, x].
 at::Tensor coil_images(const at::Tensor& samples, const ScanHeader& header) {
@@ -169,6 +136,7 @@ class Pipeline {
     Progress progress("reconstructing", static_cast<int64_t>(chosen.size()));
     std::vector<at::Tensor> pixels, g_factors;
     for (size_t i = 0; i < chosen.size(); ++i) {
+      image_ = chosen[i];
       KSpace kspace = read(chosen[i]);
       if (i == 0) settle_method(kspace);
       prepare(kspace);
@@ -258,9 +226,18 @@ class Pipeline {
     result_.method = choice.method;
     result_.reason = choice.reason;
     if (say_) say_(fmt::format("method {}: {}", method_name(choice.method), choice.reason));
-    check<ConfigError>(cartesian || choice.method != Method::grappa,
-                       "--method grappa needs Cartesian samples, the scan is non-Cartesian",
+    check<ConfigError>(cartesian || (choice.method != Method::grappa && choice.method != Method::learned),
+                       [&] {
+                         return fmt::format("--method {} needs Cartesian samples, the scan is non-Cartesian",
+                                            method_name(choice.method));
+                       },
                        "choose cg-sense, l1-wavelet, tv, sense or rss");
+    if (choice.method == Method::learned) {
+      check<ConfigError>(options_.model != nullptr, "--method learned needs a trained network", "name it with --model");
+      check<ConfigError>(options_.map_count == 1, "networks take one set of sensitivities", "leave --map-count out");
+      note("network", options_.model->model().describe());
+      note("trained with", options_.model->training());
+    }
     if (cartesian && options_.method == Method::automatic && choice.method == Method::rss &&
         !without_holes(kspace.mask)) {
       warn("aliasing is to be expected: " + choice.reason);
@@ -290,12 +267,14 @@ class Pipeline {
     }
   }
 
-  void apply_to_coils(KSpace& kspace, const at::Tensor& matrix) const {
+  void apply_to_coils(KSpace& kspace, const at::Tensor& matrix) {
+    mixing_.push_back(matrix);
     kspace.samples = mix_coils(matrix, kspace.samples);
     if (kspace.calibration.defined()) kspace.calibration = mix_coils(matrix, kspace.calibration);
   }
 
   void prepare(KSpace& kspace) {
+    mixing_.clear();
     if (whitening_) {
       const Stage stage(result_.seconds, "prewhiten");
       apply_to_coils(kspace, whitening_->matrix);
@@ -342,7 +321,9 @@ class Pipeline {
       const Stage stage(result_.seconds, "transform");
       remove_oversampling(kspace, header_);
     }
-    return planewise_ ? solve_planes(kspace) : solve_volume(kspace, keep_maps, g_factor, true);
+    const at::Tensor stored = result_.method == Method::grappa ? at::Tensor() : stored_sensitivities(kspace);
+    const bool planes = planewise_ || (result_.method == Method::learned && kspace.samples.size(1) > 1);
+    return planes ? solve_planes(kspace, stored) : solve_volume(kspace, stored, keep_maps, g_factor, true);
   }
 
   /// The image of method rss: [coil, z, y, x] -> [z, y, x].
@@ -396,7 +377,10 @@ class Pipeline {
   }
 
   /// One plane [coil, kz, ky] after another along the readout, each with maps of its own.
-  at::Tensor solve_planes(const KSpace& kspace) {
+  at::Tensor solve_planes(const KSpace& kspace, const at::Tensor& stored) {
+    check<DataError>(header_.readout == data::ReadoutAxis::x && constant_along(kspace.mask, -1),
+                     "the readouts of the volume have gaps: it has no planes along them",
+                     "choose cg-sense, l1-wavelet or tv");
     const at::Tensor hybrid = operators::fourier_transform(kspace.samples, {-1}, {.inverse = true, .centred = true});
     at::Tensor calibration;
     if (kspace.calibration.defined() && constant_along(kspace.calibration_mask, -1)) {
@@ -413,18 +397,27 @@ class Pipeline {
       plane.calibration = calibration.defined() ? calibration.select(-1, x).unsqueeze(1).contiguous() : at::Tensor();
       plane.calibration_mask =
           calibration.defined() ? kspace.calibration_mask.select(-1, x).unsqueeze(0).contiguous() : at::Tensor();
+      const at::Tensor maps = stored.defined() ? stored.select(-1, x).unsqueeze(2).contiguous() : stored;
       at::Tensor unused;
-      images.push_back(solve_volume(plane, false, unused, false).select(-3, 0));
+      images.push_back(solve_volume(plane, maps, false, unused, false).select(-3, 0));
       progress.advance();
     }
     return finish(at::stack(images, -1));
   }
 
-  at::Tensor solve_volume(const KSpace& kspace, bool keep_maps, at::Tensor& g_factor, bool finish_image) {
+  /// `stored`: sensitivities of the file, or undefined.
+  at::Tensor solve_volume(const KSpace& kspace, const at::Tensor& stored, bool keep_maps, at::Tensor& g_factor,
+                          bool finish_image) {
     if (result_.method == Method::grappa) return solve_grappa(kspace, g_factor);
-    const at::Tensor maps = sensitivities(kspace);
+    const at::Tensor maps = stored.defined() ? stored : sensitivities(kspace);
     if (keep_maps) result_.sensitivities = maps;
     const Stage stage(result_.seconds, "solve");
+    if (result_.method == Method::learned) {
+      const at::Tensor image =
+          options_.model->reconstruct(kspace.samples.select(1, 0), kspace.mask[0], maps[0].select(1, 0),
+                                      kspace.index.contrast).unsqueeze(0);
+      return finish_image ? finish(image) : image;
+    }
     const IterativeReconstruction solved = result_.method == Method::sense
                                                ? sense_adjoint(kspace.samples, kspace.mask, maps)
                                                : iterate(cartesian_problem(kspace.samples, kspace.mask, maps));
@@ -473,6 +466,30 @@ class Pipeline {
     const Stage stage(result_.seconds, "resize");
     const at::Tensor resized = resize_to_recon(image, header_);
     return options_.complex_images ? resized.contiguous() : resized.abs();
+  }
+
+  /// The file's own sensitivities as the coils are now, [map, coil, z, y, x]; undefined where they are not wanted or
+  /// not there.
+  at::Tensor stored_sensitivities(const KSpace& kspace) {
+    if (options_.maps != MapMethod::automatic && options_.maps != MapMethod::stored) return {};
+    const auto found = scan_.sensitivities(image_);
+    check<DataError>(found || options_.maps != MapMethod::stored, "--maps stored: the file holds no sensitivities",
+                     "choose espirit or walsh");
+    if (!found) return {};
+    at::Tensor maps = found->narrow(0, 0, std::min(found->size(0), options_.map_count));
+    for (const at::Tensor& matrix : mixing_) {
+      std::vector<at::Tensor> sets;
+      for (const at::Tensor& set : maps.unbind(0)) sets.push_back(mix_coils(matrix, set.contiguous()));
+      maps = at::stack(sets);
+    }
+    if (maps.sizes().slice(1) != kspace.samples.sizes()) {
+      warn(fmt::format("the sensitivities in the file are {} [coil, z, y, x], k-space is {}: they are estimated instead",
+                       shape_text(maps.sizes().slice(1)), shape_text(kspace.samples.sizes())));
+      return {};
+    }
+    if (!maps_noted_) note("sensitivities", "of the file");
+    maps_noted_ = true;
+    return maps.contiguous();
   }
 
   at::Tensor sensitivities(const KSpace& kspace) {
@@ -548,6 +565,8 @@ class Pipeline {
   const std::function<void(const std::string&)>& say_;
   std::optional<Whitening> whitening_;
   ReconResult result_;
+  size_t image_ = 0;                // which image of the scan is being made
+  std::vector<at::Tensor> mixing_;  // matrices that have been applied to its coils
   bool planewise_ = false, compression_noted_ = false, pocs_noted_ = false, maps_noted_ = false, solver_noted_ = false,
        density_noted_ = false;
 };

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,12 +14,15 @@
 
 namespace monarch::mri {
 
+class LearnedReconstruction;
+
 /// How an image is made from k-space. `automatic`: rss where the sampling has no holes, cg_sense where it has and
 /// a calibration region exists, else rss of the zero-filled data, with a warning. Non-Cartesian scans: cg_sense; rss
-/// and sense grid them, and grappa does not take them.
-enum class Method { automatic, rss, sense, cg_sense, l1_wavelet, tv, grappa };
-/// How coil sensitivities are estimated.
-enum class MapMethod { espirit, walsh };
+/// and sense grid them, and grappa and learned do not take them. learned: a trained network, slice by slice; volumes as
+/// planes along their readout.
+enum class Method { automatic, rss, sense, cg_sense, l1_wavelet, tv, grappa, learned };
+/// Where coil sensitivities come from; automatic: the file where it holds them, else ESPIRiT.
+enum class MapMethod { automatic, espirit, walsh, stored };
 /// What happens to the part of k-space that a partial-Fourier scan left out.
 enum class PartialFourier { zero_fill, pocs };
 
@@ -28,7 +32,8 @@ Method parse_method(const std::string& name);
 
 struct ReconOptions {
   Method method = Method::automatic;
-  MapMethod maps = MapMethod::espirit;
+  std::shared_ptr<const LearnedReconstruction> model;  ///< for Method::learned
+  MapMethod maps = MapMethod::automatic;
   PartialFourier partial_fourier = PartialFourier::zero_fill;
   std::optional<double> lambda;           ///< regularisation weight; each method has its own default
   std::optional<int64_t> iterations;      ///< each method has its own default

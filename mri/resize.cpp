@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "monarch/operators/fourier.hpp"
+
 namespace monarch::mri {
 
 at::Tensor centre_crop_or_pad(const at::Tensor& x, int64_t axis, int64_t size) {
@@ -51,6 +53,36 @@ at::Tensor resize_to_recon(const at::Tensor& image, const data::ScanHeader& head
     result = fourier_resample(result, dimension, header.recon.matrix[axis]);
   }
   return result;
+}
+
+int64_t readout_dimension(const data::ScanHeader& header) {
+  return header.readout == data::ReadoutAxis::x ? -1 : -2;
+}
+
+bool constant_along(const at::Tensor& mask, int64_t dimension) {
+  return at::equal(mask.all(dimension), mask.any(dimension));
+}
+
+void remove_oversampling(data::KSpace& kspace, const data::ScanHeader& header) {
+  const int64_t dimension = readout_dimension(header);
+  const int64_t covered = covered_extent(header, 0);
+  const int64_t present = kspace.samples.size(dimension);
+  if (covered >= present || !constant_along(kspace.mask, dimension)) return;
+  const auto cropped = [&](const at::Tensor& samples) {
+    at::Tensor line = operators::fourier_transform(samples, {dimension}, {.inverse = true, .centred = true});
+    line = centre_crop_or_pad(line, samples.dim() + dimension, covered);
+    return operators::fourier_transform(line, {dimension}, {.centred = true});
+  };
+  const auto cropped_mask = [&](const at::Tensor& mask) {
+    return centre_crop_or_pad(mask, mask.dim() + dimension, covered).contiguous();
+  };
+  kspace.samples = cropped(kspace.samples);
+  kspace.mask = cropped_mask(kspace.mask);
+  if (kspace.calibration.defined()) {
+    const bool whole = constant_along(kspace.calibration_mask, dimension);
+    kspace.calibration = whole ? cropped(kspace.calibration) : at::Tensor();
+    kspace.calibration_mask = whole ? cropped_mask(kspace.calibration_mask) : at::Tensor();
+  }
 }
 
 }  // namespace monarch::mri

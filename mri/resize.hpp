@@ -25,4 +25,12 @@ at::Tensor fourier_resample(const at::Tensor& x, int64_t axis, int64_t size);
 /// covered_extent() already are left as they are. For ReadoutAxis::y the header's x is the image's y.
 at::Tensor resize_to_recon(const at::Tensor& image, const data::ScanHeader& header);
 
+/// Dimension of the readout in [z, y, x]-like tensors, counted from the back.
+int64_t readout_dimension(const data::ScanHeader& header);
+/// True where a mask is the same all along one axis.
+bool constant_along(const at::Tensor& mask, int64_t dimension);
+/// k-space without the oversampled part of the field of view along the readout. Only where every acquired line is
+/// whole, since a line with gaps cannot be transformed.
+void remove_oversampling(data::KSpace& kspace, const data::ScanHeader& header);
+
 }  // namespace monarch::mri

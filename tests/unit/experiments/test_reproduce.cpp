@@ -119,7 +119,7 @@ TEST_CASE("an experiment's settings merge from general to special") {
   const Experiment e = f.load();
   REQUIRE(e.rows.size() == 2);
   REQUIRE(e.columns.size() == 2);
-  REQUIRE(e.columns[0].simulate == std::vector<std::string>{"burgers", "--samples", "3"});
+  REQUIRE(e.simulated[0].words == std::vector<std::string>{"burgers", "--samples", "3"});
   const Config config = e.run_config(1, 1, 7);
   REQUIRE(config.integer("training.epochs") == 2);
   REQUIRE(config.integer("training.batch") == 5);
