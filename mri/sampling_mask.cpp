@@ -17,12 +17,11 @@ namespace {
 constexpr int kBisections = 24;
 
 const std::vector<std::pair<MaskKind, std::string>>& names() {
-  static const std::vector<std::pair<MaskKind, std::string>> all{
-      {MaskKind::random, "random"},
-      {MaskKind::equispaced, "equispaced"},
-      {MaskKind::equispaced_fraction, "equispaced-fraction"},
-      {MaskKind::magic, "magic"},
-      {MaskKind::poisson_disc, "poisson-disc"}};
+  static const std::vector<std::pair<MaskKind, std::string>> all{{MaskKind::random, "random"},
+                                                                 {MaskKind::equispaced, "equispaced"},
+                                                                 {MaskKind::equispaced_fraction, "equispaced-fraction"},
+                                                                 {MaskKind::magic, "magic"},
+                                                                 {MaskKind::poisson_disc, "poisson-disc"}};
   return all;
 }
 
@@ -50,12 +49,14 @@ std::vector<char> sampled_lines(int64_t n, const MaskOptions& o, Rng& rng) {
     check<ConfigError>(
         static_cast<double>(low) < wanted || r <= 1,
         [&] {
-          return fmt::format("a mask of {} lines at acceleration {:g}: the centre of {} lines leaves none of the {:.1f} "
-                             "for the rest",
-                             n, r, low, wanted);
+          return fmt::format(
+              "a mask of {} lines at acceleration {:g}: the centre of {} lines leaves none of the {:.1f} "
+              "for the rest",
+              n, r, low, wanted);
         },
-        low > 0 ? fmt::format("ask for less than {:.3g}, or for a smaller centre_fraction", size / static_cast<double>(low))
-                : "");
+        low > 0
+            ? fmt::format("ask for less than {:.3g}, or for a smaller centre_fraction", size / static_cast<double>(low))
+            : "");
   }
   if (o.kind == MaskKind::random) {
     const double probability = (wanted - static_cast<double>(low)) / static_cast<double>(n - low);
@@ -68,8 +69,8 @@ std::vector<char> sampled_lines(int64_t n, const MaskOptions& o, Rng& rng) {
     const double first = static_cast<double>(rng.below(std::max<int64_t>(1, std::llround(step))));
     for (double place = first; place < size - 1; place += step) mark(lines, place);
   } else {
-    const auto rest = std::max<int64_t>(1, std::llround(wanted) - low);
-    const auto step = static_cast<int64_t>(std::ceil(size / static_cast<double>(rest)));
+    const auto rest = std::max<int64_t>(1, static_cast<int64_t>(std::nearbyint(wanted)) - low);
+    const auto step = static_cast<int64_t>(std::nearbyint(size / static_cast<double>(rest)));
     mark_symmetric(lines, step, rng.below(step));
   }
   const int64_t first = (n - low + 1) / 2;
@@ -77,22 +78,24 @@ std::vector<char> sampled_lines(int64_t n, const MaskOptions& o, Rng& rng) {
   return lines;
 }
 
-/// Points of the plane in a random order, with their distance from the centre as a fraction of the plane's half extents.
+/// Points of the plane in a random order, and how far apart they should be.
 class PoissonDisc {
  public:
   PoissonDisc(int64_t ny, int64_t nx, const MaskOptions& o, Rng& rng) : ny_(ny), nx_(nx), options_(o) {
     const auto half = [](int64_t n) { return 0.5 * static_cast<double>(n); };
-    distance_.resize(static_cast<size_t>(ny * nx));
-    centre_.assign(distance_.size(), 0);
+    spacing_.resize(static_cast<size_t>(ny * nx));
+    centre_.assign(spacing_.size(), 0);
     const int64_t side = o.calibration, y0 = ny / 2 - side / 2, x0 = nx / 2 - side / 2;
     for (int64_t y = 0; y < ny; ++y) {
       for (int64_t x = 0; x < nx; ++x) {
         const auto i = static_cast<size_t>(y * nx + x);
-        distance_[i] = std::hypot(static_cast<double>(y - ny / 2) / half(ny), static_cast<double>(x - nx / 2) / half(nx));
+        const double distance =
+            std::hypot(static_cast<double>(y - ny / 2) / half(ny), static_cast<double>(x - nx / 2) / half(nx));
+        spacing_[i] = std::pow(distance, o.density);
         const bool centre = y >= y0 && y < y0 + side && x >= x0 && x < x0 + side;
         centre_[i] = centre;
         count_centre_ += centre;
-        if (!centre && (!o.elliptical || distance_[i] <= 1)) order_.push_back(static_cast<int64_t>(i));
+        if (!centre && (!o.elliptical || distance <= 1)) order_.push_back(static_cast<int64_t>(i));
       }
     }
     for (size_t i = order_.size(); i > 1; --i)
@@ -105,31 +108,35 @@ class PoissonDisc {
     check<ConfigError>(
         wanted >= count_centre_ && wanted <= possible,
         [&] {
-          return fmt::format("a Poisson-disc mask of {} × {} at acceleration {:g} would have {} points, of which {} in "
-                             "the centre of {}²; at most {} can be sampled",
-                             ny_, nx_, options_.acceleration, wanted, count_centre_, options_.calibration, possible);
+          return fmt::format(
+              "a Poisson-disc mask of {} × {} at acceleration {:g} would have {} points, of which {} in "
+              "the centre of {}²; at most {} can be sampled",
+              ny_, nx_, options_.acceleration, wanted, count_centre_, options_.calibration, possible);
         },
         fmt::format("accelerations from {:.3g} to {:.3g} are possible here; a smaller calibration reaches further",
-                    all / static_cast<double>(possible), all / static_cast<double>(std::max<int64_t>(count_centre_, 1))));
-    // The number of points falls as distances grow, not quite monotonically: the best of a bisection is taken.
+                    all / static_cast<double>(possible),
+                    all / static_cast<double>(std::max<int64_t>(count_centre_, 1))));
+    // The number of points falls as distances grow, not quite monotonically. The fewest that are enough are taken:
+    // at scale 0 all are placed. What is too much goes, last of the order first, which keeps all distances.
     double low = 0, high = static_cast<double>(std::max(ny_, nx_));
-    std::vector<char> best;
-    int64_t gap = -1;
-    for (int step = 0; step < kBisections && gap != 0; ++step) {
+    auto [best, count] = placed(0);
+    for (int step = 0; step < kBisections && count != wanted; ++step) {
       const double scale = 0.5 * (low + high);
-      auto [points, count] = placed(scale);
-      const int64_t error = std::abs(count - wanted);
-      if (gap < 0 || error < gap) {
-        gap = error;
-        best = std::move(points);
-      }
-      (count > wanted ? low : high) = scale;
+      auto [points, found] = placed(scale);
+      (found > wanted ? low : high) = scale;
+      if (found < wanted || found >= count) continue;
+      best = std::move(points);
+      count = found;
     }
-    return corrected(std::move(best), wanted);
+    for (auto i = order_.rbegin(); i != order_.rend() && count > wanted; ++i) {
+      count -= best[static_cast<size_t>(*i)];
+      best[static_cast<size_t>(*i)] = 0;
+    }
+    return best;
   }
 
  private:
-  /// Every point of the order that no earlier one is too near to. scale: distance at the edge of the plane, in pixels.
+  /// Every point of the order that no earlier one is too near to. scale: distance on the rim, in pixels.
   std::pair<std::vector<char>, int64_t> placed(double scale) const {
     std::vector<char> points = centre_, blocked(centre_.size(), 0);
     int64_t count = count_centre_;
@@ -137,7 +144,7 @@ class PoissonDisc {
       if (blocked[static_cast<size_t>(i)]) continue;
       points[static_cast<size_t>(i)] = 1;
       ++count;
-      const double radius = std::max(1.0, scale * distance_[static_cast<size_t>(i)]);
+      const double radius = std::max(1.0, scale * spacing_[static_cast<size_t>(i)]);
       const auto reach = static_cast<int64_t>(radius);
       const int64_t y = i / nx_, x = i % nx_;
       for (int64_t v = std::max<int64_t>(0, y - reach); v <= std::min(ny_ - 1, y + reach); ++v) {
@@ -152,23 +159,9 @@ class PoissonDisc {
     return {std::move(points), count};
   }
 
-  /// Exactly as many points as wanted: the last ones of the order go, or the first ones that are free come.
-  std::vector<char> corrected(std::vector<char> points, int64_t wanted) const {
-    int64_t count = std::count(points.begin(), points.end(), 1);
-    for (auto i = order_.rbegin(); i != order_.rend() && count > wanted; ++i) {
-      count -= points[static_cast<size_t>(*i)];
-      points[static_cast<size_t>(*i)] = 0;
-    }
-    for (auto i = order_.begin(); i != order_.end() && count < wanted; ++i) {
-      count += !points[static_cast<size_t>(*i)];
-      points[static_cast<size_t>(*i)] = 1;
-    }
-    return points;
-  }
-
   int64_t ny_, nx_, count_centre_ = 0;
   const MaskOptions& options_;
-  std::vector<double> distance_;
+  std::vector<double> spacing_;  ///< (d/d_edge)^density
   std::vector<char> centre_;
   std::vector<int64_t> order_;
 };
@@ -185,6 +178,8 @@ at::Tensor sampling_mask(at::IntArrayRef extent, int64_t axis, const MaskOptions
   check<ConfigError>(o.centre_fraction >= 0 && o.centre_fraction <= 1 && o.calibration >= 0, [&] {
     return fmt::format("a sampling mask with centre_fraction {} and calibration {}", o.centre_fraction, o.calibration);
   });
+  check<ConfigError>(o.density >= 0 && o.density <= 16,
+                     [&] { return fmt::format("a sampling mask with density {}: from 0 to 16", o.density); });
   const int64_t ny = extent[0], nx = extent[1];
   if (o.acceleration == 1) return at::ones({ny, nx}, at::kBool);
   Rng rng(seed, fmt::format("{} mask {}", mask_kind_name(o.kind), scan_id));

@@ -23,6 +23,7 @@ MaskSettings read_mask(const Config& config) {
   m.mask.kind = parse_mask_kind(config.text("data.mask.kind", mask_kind_name(m.mask.kind)));
   m.mask.centre_fraction = config.number("data.mask.centre_fraction", m.mask.centre_fraction);
   m.mask.calibration = config.integer_at_least("data.mask.calibration", m.mask.calibration, 0);
+  m.mask.density = config.number_between("data.mask.density", m.mask.density, 0, 8);
   m.mask.elliptical = config.boolean("data.mask.elliptical", m.mask.elliptical);
   m.seed = static_cast<uint64_t>(config.integer_at_least("data.mask.seed", 0, 0));
   return m;
