@@ -73,6 +73,7 @@ struct Choice {
 };
 
 Choice choose_method(const ReconOptions& options, const KSpace& kspace, int64_t pixels) {
+  if (options.method == Method::learned && options.model) return {options.method, options.model->model().describe()};
   if (options.method != Method::automatic) return {options.method, "as asked for"};
   if (kspace.trajectory.defined()) {
     return {Method::cg_sense, fmt::format("non-Cartesian, {} samples for {} pixels",

@@ -44,7 +44,7 @@ void ReconstructionModel::check_fit(const SliceBatch& batch) const {
         return fmt::format("{}: its weights belong to slices of {} × {}, these are {} × {} [y, x]", describe(),
                            shape_.ny, shape_.nx, ny, nx);
       },
-      fmt::format("train a model on slices of {} × {}, or take one that fits any size (unrolled, modl, varnet, u-net)",
+      fmt::format("train a model on slices of {} × {}, or take one that fits any size (unrolled, modl, patch, varnet, u-net)",
                   ny, nx));
 }
 
