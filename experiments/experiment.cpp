@@ -189,6 +189,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   std::vector<std::string> measured = column_names;
   for (const Config& from : config.tables("also")) {
     e.also.push_back({from.text("metric"), from.text("label", from.text("metric")), {}});
+    e.also.back().optional = from.boolean("optional", false);
     if (from.has("digits")) e.also.back().digits = from.integer("digits");
     measured.push_back(e.also.back().metric);
     from.finish();

@@ -37,6 +37,7 @@ struct Row {
 struct Also {
   std::string metric, label;
   std::optional<int64_t> digits = {};  ///< where they differ from the table's
+  bool optional = false;               ///< only some models have it
 };
 
 /// What another program reached on the same data: printed with the rows, never run.

@@ -57,7 +57,9 @@ Table main_table(const Experiment& e, const Summary& s) {
       cells.push_back(cell.mean == best ? fmt::format("**{}**", value) : value);
       if (!e.baseline.empty()) {
         const std::string ours = cell.change ? change_text(e, *cell.change) : "";
-        cells.push_back(!cell.change ? "–" : cell.paper_change ? change_text(e, *cell.paper_change) + " → " + ours : ours);
+        cells.push_back(!cell.change        ? "–"
+                        : cell.paper_change ? change_text(e, *cell.paper_change) + " → " + ours
+                                            : ours);
       }
     }
     table.rows.push_back(std::move(cells));
@@ -86,8 +88,12 @@ Table also_table(const Experiment& e, const Summary& s) {
     for (size_t i = 0; i < e.also.size(); ++i)
       for (size_t c = 0; c < e.columns.size(); ++c) {
         const Score& score = s.also[i][r][c];
-        std::string text = with_spread(score.mean, score.spread, e.also[i].digits.value_or(e.digits),
-                                       s.cells[r][c].values.size() > 1);
+        if (!score.known) {
+          cells.push_back("–");
+          continue;
+        }
+        std::string text =
+            with_spread(score.mean, score.spread, e.also[i].digits.value_or(e.digits), s.cells[r][c].values.size() > 1);
         const auto paper = e.rows[r].paper.find(e.also[i].metric + " " + e.columns[c].name);
         if (paper != e.rows[r].paper.end()) text += fmt::format(" (paper {})", paper->second);
         cells.push_back(text);
@@ -279,12 +285,14 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
                             duration_text(result.seconds))});
   bool pictures = false;
   for (const RunResult& run : result.runs) {
-    const bool wanted = run.seed == e.seeds.front() && (run.row == 0 || run.row + 1 == e.rows.size() ||
-                                                        e.rows[run.row].name == e.baseline || !e.rows[run.row].control);
+    const bool wanted =
+        slices ? run.seed == e.seeds.front() && run.column + 1 == e.columns.size()
+               : run.seed == e.seeds.front() && (run.row == 0 || run.row + 1 == e.rows.size() ||
+                                                 e.rows[run.row].name == e.baseline || !e.rows[run.row].control);
     for (const auto& name : {"rollout.png", "panel.png"}) {
       const fs::path file = run.folder / "results" / name;
       std::error_code ignored;
-      if (!wanted || !e.rows[run.row].train || !fs::exists(file, ignored)) continue;
+      if (!wanted || !(slices || e.rows[run.row].train) || !fs::exists(file, ignored)) continue;
       if (!pictures) page.add(Heading{2, "Pictures"});
       pictures = true;
       const fs::path copy =

@@ -52,6 +52,7 @@ Summary summarise(const Experiment& e, const ExperimentResult& result) {
                                                          std::vector<std::vector<double>>(e.columns.size()));
     for (const RunResult& run : result.runs) {
       const auto test = run.json.value("test", nlohmann::json::object());
+      if (also.optional && !test.contains(also.metric)) continue;
       check<ConfigError>(test.contains(also.metric), [&] {
         return fmt::format("[[also]]: {}, {} has no test metric '{}'", e.rows[run.row].label,
                            e.columns[run.column].label, also.metric);
@@ -61,7 +62,7 @@ Summary summarise(const Experiment& e, const ExperimentResult& result) {
     auto& scores = s.also.emplace_back(e.rows.size(), std::vector<Score>(e.columns.size()));
     for (size_t r = 0; r < e.rows.size(); ++r)
       for (size_t c = 0; c < e.columns.size(); ++c)
-        if (!values[r][c].empty()) scores[r][c] = {mean_of(values[r][c]), spread_of(values[r][c])};
+        if (!values[r][c].empty()) scores[r][c] = {mean_of(values[r][c]), spread_of(values[r][c]), true};
   }
   const auto change = [&e](double value, double reference) {
     return e.higher_is_better ? value - reference : value / reference - 1;
@@ -120,7 +121,7 @@ nlohmann::json to_json(const Experiment& e, const ExperimentResult& result, cons
     }
     for (size_t i = 0; i < e.also.size(); ++i)
       for (size_t c = 0; c < e.columns.size(); ++c)
-        row["also"][e.also[i].metric][e.columns[c].name] = {{"mean", s.also[i][r][c].mean},
+        if (s.also[i][r][c].known) row["also"][e.also[i].metric][e.columns[c].name] = {{"mean", s.also[i][r][c].mean},
                                                             {"spread", s.also[i][r][c].spread}};
     json["rows"].push_back(std::move(row));
   }

@@ -27,6 +27,7 @@ struct Cell {
 /// A metric of Experiment::also in one row and column.
 struct Score {
   double mean = 0, spread = 0;
+  bool known = false;
 };
 
 struct Summary {

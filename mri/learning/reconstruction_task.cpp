@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "monarch/core/error.hpp"
@@ -263,6 +264,8 @@ training::Metrics ReconstructionTask::score(const SliceSet& set, const std::vect
   const std::vector<double> one{options_.mask.accelerations.front()};
   const auto& accelerations = options_.mask.stored.empty() ? options_.mask.accelerations : one;
   for (const double r : accelerations) {
+    if (const auto chosen = choices_.find(r); choices_.size() == accelerations.size() && chosen != choices_.end())
+      model_->choose(chosen->second);
     struct Volume {
       std::vector<at::Tensor> images, targets;
     };
@@ -338,18 +341,22 @@ training::Metrics ReconstructionTask::evaluate() {
 void ReconstructionTask::choose_candidate() {
   const EvaluationMode mode(*model_);
   const std::vector<int64_t> slices = every(sets_.train->size(), kCandidateSlices);
-  double best = 0;
-  int64_t chosen = -1;
-  for (int64_t i = 0; i < model_->candidates(); ++i) {
-    model_->choose(i);
-    const auto metrics = score(*sets_.train, slices, [this](const SliceBatch& b) { return model_->forward(b); });
-    for (const auto& [name, value] : metrics) {
-      if (name != "nrmse" || !(chosen < 0 || value < best)) continue;
-      best = value;
-      chosen = i;
+  const auto forward = [this](const SliceBatch& b) { return model_->forward(b); };
+  const std::vector<double> all = options_.mask.accelerations;
+  for (const double r : all) {
+    options_.mask.accelerations = {r};
+    double best = std::numeric_limits<double>::infinity();
+    for (int64_t i = 0; i < model_->candidates(); ++i) {
+      model_->choose(i);
+      for (const auto& [name, value] : score(*sets_.train, slices, forward)) {
+        if (name != "nrmse" || !(value < best)) continue;
+        best = value;
+        choices_[r] = i;
+      }
     }
+    model_->choose(choices_[r]);
   }
-  model_->choose(chosen);
+  options_.mask.accelerations = all;
 }
 
 const training::Metrics& ReconstructionTask::test_metrics() {

@@ -80,6 +80,7 @@ class ReconstructionTask final : public training::Task {
   std::optional<training::Metrics> test_metrics_;
   std::vector<Shown> shown_;
   double milliseconds_ = 0;
+  std::map<double, int64_t> choices_;  // candidate of each acceleration
 };
 
 }  // namespace monarch::mri
