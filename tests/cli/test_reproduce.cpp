@@ -30,6 +30,24 @@ TEST_CASE("monarch reproduce table3 --preset smoke makes data, trains every mode
   REQUIRE(fs::last_write_time(folder / "out/runs/fno/nu1e-3/seed1/result.json") == before);
 }
 
+TEST_CASE("the MRI tables run as smoke, with published values beside ours") {
+  const TemporaryFolder folder;
+  for (const std::string name : {"table4", "table5", "unrolled"}) {
+    const auto result = run_monarch(folder.path(), "reproduce " + name + " --preset smoke --json --out " + name);
+    INFO(name << "\n" << result.errors);
+    REQUIRE(result.exit_code == 0);
+    const auto json = nlohmann::json::parse(result.output);
+    REQUIRE(json["rows"].size() >= 4);
+    for (const auto& row : json["rows"])
+      for (const auto& [column, cell] : row["columns"].items()) REQUIRE(cell["mean"].get<double>() > 5);  // dB
+    for (const auto* file : {"report.md", "report.html", "summary.json", "figures/overview.svg"})
+      REQUIRE(fs::file_size(folder / name / file) > 0);
+    const std::string page = read_bytes(folder / name / "report.md");
+    REQUIRE_THAT(page, Contains("SSIM") && Contains("CG-SENSE"));
+    if (name == "table4") REQUIRE_THAT(page, Contains("32.8") && Contains("(paper 35.4)"));
+  }
+}
+
 TEST_CASE("monarch reproduce names what it does not know") {
   const TemporaryFolder folder;
   const auto wrong = run_monarch(folder.path(), "reproduce tabel3");
