@@ -11,7 +11,7 @@
 
 namespace monarch::data {
 
-/// Reads whichever kind of scan an open HDF5 file holds: ISMRMRD or fastMRI. Throws DataError saying what was found
+/// Reads whichever kind of scan an open HDF5 file holds: ISMRMRD, fastMRI or SKM-TEA. Throws DataError saying what was found
 /// in a file that holds neither.
 std::unique_ptr<ScanSource> open_hdf5_scan(hdf5::File file, const ScanOptions& options = {});
 
@@ -24,6 +24,11 @@ std::unique_ptr<ScanSource> open_ismrmrd(hdf5::File file, const ScanOptions& opt
 /// fastMRI: `kspace` [slice, coil, readout, phase] or [slice, readout, phase], with `ismrmrd_header`. The shape of
 /// the data is trusted over the header. k-space arrays are [coil, 1, readout, phase], readout axis y.
 std::unique_ptr<ScanSource> open_fastmri(hdf5::File file, const ScanOptions& options = {});
+
+/// SKM-TEA: `kspace` [x, y, z, echo, coil] complex, already transformed along x, with `maps` [x, y, z, coil, map],
+/// `target` [x, y, z, echo, map] and `masks/NAME` [y, z]. Images are slices along x of each echo (contrast), [coil, 1,
+/// y, z], read one at a time.
+std::unique_ptr<ScanSource> open_skmtea(hdf5::File file, const ScanOptions& options = {});
 
 /// BART: `path` is x, x.hdr or x.cfl. READ, PHS1, PHS2, COIL are x, y, z, coil; SLICE is the slice, TE the contrast,
 /// TIME the repetition, TIME2 the phase, AVG is averaged. Zero samples are missing ones.

@@ -91,9 +91,11 @@ std::unique_ptr<ScanSource> open_hdf5_scan(hdf5::File file, const ScanOptions& o
     check<DataError>(
         options.dataset.empty(),
         [&] {
-          return fmt::format("{}: is a fastMRI file, which has no measurement '{}'", file.name(), options.dataset);
+          return fmt::format("{}: is a fastMRI or SKM-TEA file, which has no measurement '{}'", file.name(),
+                             options.dataset);
         },
         "leave --dataset out");
+    if (file.info("kspace").shape.size() == 5) return open_skmtea(std::move(file), options);
     return open_fastmri(std::move(file), options);
   }
   fail_unknown(file);
