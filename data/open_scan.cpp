@@ -106,4 +106,8 @@ std::unique_ptr<ScanSource> open_scan(const fs::path& path, const ScanOptions& o
   return with_trajectory(std::move(scan), path.string(), options);
 }
 
+at::Tensor ScanSource::mask(const std::string& name) const {
+  fail<DataError>(fmt::format("the scan holds no sampling mask '{}'", name));
+}
+
 }  // namespace monarch::data

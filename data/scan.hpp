@@ -122,6 +122,20 @@ class ScanSource {
   virtual ScanSummary summarise() const = 0;
   /// A reference reconstruction that the file itself holds (fastMRI's reconstruction_rss), else nothing.
   virtual std::optional<ImageSeries> reference() const { return std::nullopt; }
+  /// Coil sensitivities that the file holds for an image, [map, coil, z, y, x] complex64.
+  virtual std::optional<at::Tensor> sensitivities(size_t image) const {
+    (void)image;
+    return std::nullopt;
+  }
+  /// The image that a reconstruction of an undersampled scan should find, [map, z, y, x] complex64.
+  virtual std::optional<at::Tensor> target(size_t image) const {
+    (void)image;
+    return std::nullopt;
+  }
+  /// Sampling masks that the file holds for studies of undersampling, by name.
+  virtual std::vector<std::string> mask_names() const { return {}; }
+  /// One of them, [y, x] bool on the matrix of the k-space. Throws DataError.
+  virtual at::Tensor mask(const std::string& name) const;
 };
 
 /// Opens a scan file; the format is found by content, never by name. Throws DataError with file, place, found,
