@@ -213,10 +213,11 @@ void add_simulation(CLI::App& command, MakeSimulation make) {
 }
 
 void add_simulate(CLI::App& app) {
-  CLI::App* simulate = app.add_subcommand("simulate", "Solve an equation for many random samples, into one data file");
+  CLI::App* simulate = app.add_subcommand("simulate", "Make data: solutions of an equation, or raw MRI scans");
   simulate->require_subcommand(1);
   add_simulate_navier_stokes(*simulate);
   add_simulate_equations(*simulate);
+  add_simulate_mri(*simulate);
 }
 
 }  // namespace monarch::apps

@@ -42,6 +42,7 @@ void add_simulation(CLI::App& command, MakeSimulation make);
 // One function for each file that has equations; called by add_simulate().
 void add_simulate_navier_stokes(CLI::App& simulate);
 void add_simulate_equations(CLI::App& simulate);
+void add_simulate_mri(CLI::App& simulate);  ///< no equation: scans
 
 /// The fields of one sample, a row of panels [y, x, 3] for each variable: [s, s, T] as up to six moments, [s, s] as
 /// one, [s, T] with time to the right, [s] as a band. values: [1, shape…] each, as Simulation::samples gives.

@@ -94,8 +94,12 @@ class File {
 
   /// Writers; groups on the way are made. Types: bool, uint8, int32, int64, float32/64, complex64/128.
   void write(const std::string& path, const at::Tensor& tensor);
+  /// A dataset of zeros, and one index of its axis 0: for data that does not fit into memory at once.
+  void reserve(const std::string& path, at::ScalarType type, const std::vector<int64_t>& shape);
+  void write(const std::string& path, const at::Tensor& tensor, int64_t first);
   void write_text(const std::string& path, const std::string& text, TextKind kind = {});
   void write_attribute(const std::string& object, const std::string& attribute, double value);
+  void write_attribute(const std::string& object, const std::string& attribute, const std::vector<double>& values);
   void write_attribute(const std::string& object, const std::string& attribute,
                        const std::string& value);  // fixed length
 
@@ -111,6 +115,8 @@ class File {
   /// Empty where there is none of that name.
   Handle attribute(const std::string& object, const std::string& attribute) const;
   std::vector<std::string> list(const std::string& group, bool want_groups) const;
+  void write_numbers(const std::string& object, const std::string& attribute, const Handle& space,
+                     std::span<const double> values);
 
   Handle handle_;
   std::string name_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/text.hpp"
 #include "monarch/data/hdf5.hpp"
 #include "monarch/data/hdf5_types.hpp"
 
@@ -64,20 +65,51 @@ File File::create(const std::filesystem::path& path) {
 }
 
 void File::write(const std::string& path, const at::Tensor& tensor) {
-  silence_library();
+  reserve(path, tensor.scalar_type(), tensor.sizes().vec());
   Handle made;
   const hid_t type = file_type_of(tensor.scalar_type(), made);
-  check<DataError>(type >= 0,
-                   [&] { return fmt::format("{}: cannot store {}", place(path), toString(tensor.scalar_type())); });
   const at::Tensor values = tensor.cpu().contiguous().resolve_conj().resolve_neg();
-  const std::vector<hsize_t> dims(values.sizes().begin(), values.sizes().end());
+  const Handle opened(H5Dopen2(id(), path.c_str(), H5P_DEFAULT), close::dataset);
+  check<DataError>(opened && H5Dwrite(opened.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data_ptr()) >= 0,
+                   [&] { return fmt::format("{}: cannot be written: {}", place(path), library_reason()); });
+}
+
+void File::reserve(const std::string& path, at::ScalarType scalar, const std::vector<int64_t>& shape) {
+  silence_library();
+  Handle made;
+  const hid_t type = file_type_of(scalar, made);
+  check<DataError>(type >= 0, [&] { return fmt::format("{}: cannot store {}", place(path), toString(scalar)); });
+  const std::vector<hsize_t> dims(shape.begin(), shape.end());
   const Handle space(
       dims.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
       close::space);
   const Handle links = creation_with_parents();
   const Handle opened(H5Dcreate2(id(), path.c_str(), type, space.get(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
                       close::dataset);
-  check<DataError>(opened && H5Dwrite(opened.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data_ptr()) >= 0,
+  check<DataError>(bool(opened), [&] { return fmt::format("{}: cannot be made: {}", place(path), library_reason()); });
+}
+
+void File::write(const std::string& path, const at::Tensor& tensor, int64_t first) {
+  silence_library();
+  Handle made;
+  const hid_t type = file_type_of(tensor.scalar_type(), made);
+  const at::Tensor values = tensor.cpu().contiguous().resolve_conj().resolve_neg();
+  std::vector<hsize_t> count(values.sizes().begin(), values.sizes().end());
+  count.insert(count.begin(), 1);
+  std::vector<hsize_t> start(count.size(), 0), extents(count.size(), 0);
+  start[0] = static_cast<hsize_t>(first);
+  const Handle opened(H5Dopen2(id(), path.c_str(), H5P_DEFAULT), close::dataset);
+  const Handle space(H5Dget_space(opened.get()), close::space);
+  const int rank = static_cast<int>(count.size());
+  const bool fits = H5Sget_simple_extent_ndims(space.get()) == rank &&
+                    H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr) == rank && first >= 0 &&
+                    start[0] < extents[0] && std::equal(count.begin() + 1, count.end(), extents.begin() + 1);
+  check<DataError>(fits, [&] {
+    return fmt::format("{}: {} does not fit as index {} of axis 0", place(path), shape_text(tensor.sizes()), first);
+  });
+  H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
+  const Handle memory(H5Screate_simple(rank, count.data(), nullptr), close::space);
+  check<DataError>(H5Dwrite(opened.get(), type, memory.get(), space.get(), H5P_DEFAULT, values.data_ptr()) >= 0,
                    [&] { return fmt::format("{}: cannot be written: {}", place(path), library_reason()); });
 }
 
@@ -99,12 +131,23 @@ void File::write_text(const std::string& path, const std::string& text, TextKind
 }
 
 void File::write_attribute(const std::string& object, const std::string& attribute, double value) {
-  silence_library();
   const Handle space(H5Screate(H5S_SCALAR), close::space);
+  write_numbers(object, attribute, space, {&value, 1});
+}
+
+void File::write_attribute(const std::string& object, const std::string& attribute, const std::vector<double>& values) {
+  const hsize_t count = values.size();
+  const Handle space(H5Screate_simple(1, &count, nullptr), close::space);
+  write_numbers(object, attribute, space, values);
+}
+
+void File::write_numbers(const std::string& object, const std::string& attribute, const Handle& space,
+                         std::span<const double> values) {
+  silence_library();
   const Handle made(H5Acreate_by_name(id(), object.empty() ? "/" : object.c_str(), attribute.c_str(), H5T_IEEE_F64LE,
                                       space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
                     close::attribute);
-  check<DataError>(made && H5Awrite(made.get(), H5T_NATIVE_DOUBLE, &value) >= 0,
+  check<DataError>(made && H5Awrite(made.get(), H5T_NATIVE_DOUBLE, values.data()) >= 0,
                    [&] { return fmt::format("{}: attribute {} cannot be written", place(object), attribute); });
 }
 

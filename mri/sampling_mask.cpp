@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/rng.hpp"
