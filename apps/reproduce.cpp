@@ -66,7 +66,10 @@ void run(const Options& o) {
     for (size_t c = 0; c < e.columns.size(); ++c) {
       const auto& cell = summary.cells[r][c];
       line += fmt::format("  {:>8.{}f}", cell.mean, e.digits);
-      line += cell.change ? fmt::format(" ({:+.0f} %)", 100 * *cell.change) : std::string(9, ' ');
+      const std::string change = !cell.change           ? std::string(9, ' ')
+                                 : e.higher_is_better ? fmt::format(" ({:+.{}f})", *cell.change, e.digits)
+                                                      : fmt::format(" ({:+.0f} %)", 100 * *cell.change);
+      line += change;
     }
     fmt::print("{}\n", line);
   }

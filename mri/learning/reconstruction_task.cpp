@@ -343,6 +343,7 @@ void ReconstructionTask::choose_candidate() {
   const std::vector<int64_t> slices = every(sets_.train->size(), kCandidateSlices);
   const auto forward = [this](const SliceBatch& b) { return model_->forward(b); };
   const std::vector<double> all = options_.mask.accelerations;
+  std::map<double, int64_t> choices;
   for (const double r : all) {
     options_.mask.accelerations = {r};
     double best = std::numeric_limits<double>::infinity();
@@ -351,12 +352,13 @@ void ReconstructionTask::choose_candidate() {
       for (const auto& [name, value] : score(*sets_.train, slices, forward)) {
         if (name != "nrmse" || !(value < best)) continue;
         best = value;
-        choices_[r] = i;
+        choices[r] = i;
       }
     }
-    model_->choose(choices_[r]);
+    model_->choose(choices[r]);
   }
   options_.mask.accelerations = all;
+  choices_ = std::move(choices);
 }
 
 const training::Metrics& ReconstructionTask::test_metrics() {
