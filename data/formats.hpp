@@ -11,8 +11,8 @@
 
 namespace monarch::data {
 
-/// Reads whichever kind of scan an open HDF5 file holds: ISMRMRD, fastMRI or SKM-TEA. Throws DataError saying what was found
-/// in a file that holds neither.
+/// Reads whichever kind of scan an open HDF5 file holds: ISMRMRD, fastMRI or SKM-TEA. Throws DataError saying what was
+/// found in a file that holds neither.
 std::unique_ptr<ScanSource> open_hdf5_scan(hdf5::File file, const ScanOptions& options = {});
 
 /// The groups of a file that hold an ISMRMRD measurement (`data` with readouts, and `xml`), in alphabetical order.
@@ -25,10 +25,11 @@ std::unique_ptr<ScanSource> open_ismrmrd(hdf5::File file, const ScanOptions& opt
 /// the data is trusted over the header. k-space arrays are [coil, 1, readout, phase], readout axis y.
 std::unique_ptr<ScanSource> open_fastmri(hdf5::File file, const ScanOptions& options = {});
 
-/// SKM-TEA: `kspace` [x, y, z, echo, coil] complex, already transformed along x, with `maps` [x, y, z, coil, map],
-/// `target` [x, y, z, echo, map] and `masks/NAME` [y, z]. Images are slices along x of each echo (contrast), [coil, 1,
-/// y, z], read one at a time.
-std::unique_ptr<ScanSource> open_skmtea(hdf5::File file, const ScanOptions& options = {});
+/// SKM-TEA: `kspace` [x, ky, kz, echo, coil], hybrid, with `maps` [x, y, z, coil, map], `target` [x, y, z, echo, map]
+/// and `masks/…` where they are there. Slices along x: k-space arrays are [coil, 1, ky, kz], contrasts are echoes.
+std::unique_ptr<ScanSource> open_skm_tea(hdf5::File file, const ScanOptions& options = {});
+/// `kspace` has five axes, or `maps` and `target` lie beside it.
+bool is_skm_tea(const hdf5::File& file);
 
 /// BART: `path` is x, x.hdr or x.cfl. READ, PHS1, PHS2, COIL are x, y, z, coil; SLICE is the slice, TE the contrast,
 /// TIME the repetition, TIME2 the phase, AVG is averaged. Zero samples are missing ones.

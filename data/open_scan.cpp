@@ -58,8 +58,8 @@ std::string some(const std::vector<std::string>& names) {
                     "the measurement is incomplete; convert the raw data again");
   }
   fail<DataError>(
-      fmt::format("{}: is HDF5, but holds neither ISMRMRD raw data (a group with 'xml' and 'data') nor fastMRI data "
-                  "('kspace'); found {}",
+      fmt::format("{}: is HDF5, but holds neither ISMRMRD raw data (a group with 'xml' and 'data') nor fastMRI or "
+                  "SKM-TEA data ('kspace'); found {}",
                   file.name(), others.empty() ? "no datasets" : some(others)),
       "convert the scan to ISMRMRD first");
 }
@@ -78,7 +78,8 @@ std::unique_ptr<ScanSource> open_any(const fs::path& path, const ScanOptions& op
   if (path.extension() == ".cfl" && fs::exists(header, error)) return open_cfl(path, options);
   const bool stream = start.size() > 6 && (start[0] == 1 || start[0] == 2 || start[0] == 3) && start[1] == 0;
   fail<DataError>(
-      fmt::format("{}: is in no format that Monarch reads (ISMRMRD or fastMRI HDF5, BART cfl, NumPy)", path.string()),
+      fmt::format("{}: is in no format that Monarch reads (HDF5 of ISMRMRD, fastMRI or SKM-TEA, BART cfl, NumPy)",
+                  path.string()),
       stream ? fmt::format("it may be an ISMRMRD stream: `monarch recon - < {}`", path.string())
              : "convert the scan to ISMRMRD; a file cut off at its start looks like this, too");
 }
@@ -95,8 +96,7 @@ std::unique_ptr<ScanSource> open_hdf5_scan(hdf5::File file, const ScanOptions& o
                              options.dataset);
         },
         "leave --dataset out");
-    if (file.info("kspace").shape.size() == 5) return open_skmtea(std::move(file), options);
-    return open_fastmri(std::move(file), options);
+    return is_skm_tea(file) ? open_skm_tea(std::move(file), options) : open_fastmri(std::move(file), options);
   }
   fail_unknown(file);
 }

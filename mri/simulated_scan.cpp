@@ -8,6 +8,7 @@
 #include <cmath>
 #include <complex>
 #include <numbers>
+#include <optional>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/rng.hpp"

@@ -48,7 +48,7 @@ struct SimulatedSlice {
 /// Images (99th percentile scaled to 1) decay with T2 = 30 ms + 70 ms · magnitude.
 ///
 /// Everything is a function of (options, seed, scan_id, slice): slices can be made in any order, by several threads.
-/// Cost of a slice of 128 × 80, 8 coils, 2 echoes: about 30 ms; analytic 200 ms.
+/// Cost of a slice of 128 × 80, 8 coils, 2 echoes: about 40 ms; analytic 200 ms.
 class SimulatedScan {
  public:
   /// Throws ConfigError: extents below 1 (matrix: 8; coils: up to 32), noise that is negative or not finite, images

@@ -4,9 +4,11 @@
 #include <filesystem>
 
 #include "monarch/data/hdf5.hpp"
+#include "monarch/data/nifti.hpp"
 #include "monarch/data/npy.hpp"
 #include "monarch/data/png.hpp"
 #include "monarch/data/scan.hpp"
+#include "monarch/data/scan_writer.hpp"
 #include "scans.hpp"
 
 using namespace monarch;
@@ -45,6 +47,38 @@ TEST_CASE("monarch simulate mri: every format is a scan that info and recon take
   const at::Tensor images = data::load_npy(folder / "r/image.npy");
   REQUIRE(images.sizes() == at::IntArrayRef({format == "fastmri" ? 3 : 6, 1, 32, 24}));
   REQUIRE(images.max().item<double>() > 0.3);
+}
+
+TEST_CASE("monarch recon takes an undersampled SKM-TEA scan, and knows its truth and place") {
+  const TemporaryFolder folder;
+  REQUIRE(run_monarch(folder.path(), "simulate mri --matrix 64 48 --slices 2 --echoes 1 --noise 0.005 -o full.h5")
+              .exit_code == 0);
+  const auto full = data::open_scan(folder / "full.h5");
+  const at::Tensor mask = full->mask("poisson_2.0x");
+  data::ScanLayout layout;
+  layout.slices = 2;
+  layout.coils = 8;
+  layout.matrix = {64, 48};
+  layout.voxel_mm = {2, 3, 4};
+  data::ScanWriter writer(folder / "half.h5", data::ScanFormat::skm_tea, layout);
+  for (size_t i = 0; i < 2; ++i) {
+    const at::Tensor samples = full->read(i).samples.squeeze(1) * mask;
+    writer.add({samples.unsqueeze(0), full->sensitivities(i)->squeeze(2), *full->target(i)});
+  }
+  writer.commit();
+  const auto error = [&](const std::string& method) {
+    const auto run =
+        run_monarch(folder.path(), "recon half.h5 --json --formats nii --out " + method + " --method " + method);
+    INFO(run.errors);
+    REQUIRE(run.exit_code == 0);
+    REQUIRE(nlohmann::json::parse(run.output)["field_of_view_mm"] == nlohmann::json({96, 192, 4}));
+    return relative_error(data::load_nifti(folder / method / "image.nii.gz").pixels.reshape({2, 64, 48}),
+                          full->reference()->pixels.squeeze(1));
+  };
+  const double solved = error("cg-sense"), folded = error("rss");
+  INFO(solved << " and " << folded);
+  REQUIRE(solved <= 0.1);
+  REQUIRE(solved < 0.7 * folded);
 }
 
 TEST_CASE("monarch simulate mri: scans depend on seed and number alone") {

@@ -15,6 +15,8 @@
 #include "monarch/data/ismrmrd_header.hpp"
 #include "monarch/data/ismrmrd_stream.hpp"
 #include "monarch/data/npy.hpp"
+#include "monarch/data/scan_list.hpp"
+#include "monarch/data/scan_writer.hpp"
 #include "support/ismrmrd_writer.hpp"
 #include "support/support.hpp"
 
@@ -34,6 +36,14 @@ void use(const data::ScanSource& scan) {
       const bool placed = image.trajectory.defined() ? image.trajectory.dim() == 3 : image.mask.dim() == 3;
       if (image.samples.dim() != 4 || !placed) __builtin_trap();
       if (!at::isfinite(at::view_as_real(image.samples)).all().item<bool>()) __builtin_trap();
+      for (const auto& extra : {scan.sensitivities(i), scan.target(i)})
+        if (extra && !at::isfinite(at::view_as_real(*extra)).all().item<bool>()) __builtin_trap();
+    } catch (const DataError&) {
+    }
+  }
+  for (const auto& name : scan.mask_names()) {
+    try {
+      if (scan.mask(name).dim() != 2) __builtin_trap();
     } catch (const DataError&) {
     }
   }
@@ -98,6 +108,21 @@ std::vector<std::string> hdf5_seeds() {
   return {file_bytes(folder / "a.h5"), file_bytes(folder / "b.h5"), file_bytes(folder / "d.h5")};
 }
 
+std::vector<std::string> skm_tea_seeds() {
+  const test::TemporaryFolder folder;
+  data::ScanLayout layout;
+  layout.scan_id = "a";
+  layout.slices = layout.echoes = layout.coils = 2;
+  layout.matrix = {6, 4};
+  layout.masks["poisson_4.0x"] = at::ones({4, 4}, at::kBool);
+  data::ScanWriter writer(folder / "a.h5", data::ScanFormat::skm_tea, layout);
+  for (int64_t slice = 0; slice < 2; ++slice) {
+    writer.add({test::random_kspace(2, 2, 6, 4), test::random_kspace(1, 2, 6, 4), test::random_kspace(2, 1, 6, 4)});
+  }
+  writer.commit();
+  return {file_bytes(folder / "a.h5")};
+}
+
 std::vector<std::string> npy_seeds() {
   const test::TemporaryFolder folder;
   data::save_npy(folder / "a.npy", test::random_kspace(1, 2, 3, 4));
@@ -150,6 +175,21 @@ void hdf5_file(const uint8_t* bytes, size_t count) {
   }
 }
 
+void skm_tea(const uint8_t* bytes, size_t count) {
+  try {
+    use(*data::open_skm_tea(data::hdf5::File::from_memory(std::as_bytes(std::span(bytes, count)), "fuzz.h5")));
+  } catch (const DataError&) {
+  }
+}
+
+void scan_list(const uint8_t* bytes, size_t count) {
+  try {
+    for (const auto& scan : data::parse_scan_list(view(bytes, count), "fuzz"))
+      if (scan.file_name.empty()) __builtin_trap();
+  } catch (const DataError&) {
+  }
+}
+
 void acquisitions(const uint8_t* bytes, size_t count) {
   auto scan = small_scan();
   // Six bytes an edit: readout, field offset (two), size selector, value (two).
@@ -183,6 +223,13 @@ const std::vector<Target>& targets() {
        [] { return std::vector<std::string>{"# Dimensions\n8 6 1 2 1 1 1 1 1 1 1 1 1 1 1 1\n# Creator\nBART\n"}; }},
       {"npy", npy, npy_seeds},
       {"hdf5_file", hdf5_file, hdf5_seeds, 1500},
+      {"skm_tea", skm_tea, skm_tea_seeds, 1500},
+      {"scan_list", scan_list,
+       [] {
+         return std::vector<std::string>{
+             R"({"images": [{"id": 1, "file_name": "a.h5", "scan_id": "a", "voxel_spacing": [0.3, 0.3, 0.8], )"
+             R"("matrix_shape": [512, 512, 160], "orientation": ["SI", "AP", "LR"]}]})"};
+       }},
       {"mat5", mat5, mat5_seeds},
       {"mat5_inner", mat5_inner, mat5_inner_seeds},
       {"hdf5_fields", hdf5_fields, hdf5_fields_seeds, 6000},

@@ -15,6 +15,10 @@ void stream(const uint8_t* bytes, size_t count);
 void cfl_header(const uint8_t* bytes, size_t count);
 void npy(const uint8_t* bytes, size_t count);
 void hdf5_file(const uint8_t* bytes, size_t count);
+/// An HDF5 file as an SKM-TEA scan: k-space, sensitivities, targets, masks.
+void skm_tea(const uint8_t* bytes, size_t count);
+/// A list of scans in JSON.
+void scan_list(const uint8_t* bytes, size_t count);
 /// The bytes drive fields of acquisition headers, lengths and the XML of a stream that is otherwise valid.
 void acquisitions(const uint8_t* bytes, size_t count);
 /// A safetensors file: header, and every tensor when that passes.

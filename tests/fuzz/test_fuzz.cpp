@@ -107,6 +107,12 @@ TEST_CASE("damaged NumPy files end in a message") {
 TEST_CASE("damaged HDF5 files end in a message") {
   run(find("hdf5_file"));
 }
+TEST_CASE("damaged SKM-TEA files end in a message") {
+  run(find("skm_tea"));
+}
+TEST_CASE("damaged lists of scans end in a message") {
+  run(find("scan_list"));
+}
 TEST_CASE("damaged MATLAB files end in a message") {
   run(find("mat5"));
 }
