@@ -8,6 +8,7 @@
 #include "monarch/bench/fno.hpp"
 #include "monarch/bench/mri_learned.hpp"
 #include "monarch/bench/multiply.hpp"
+#include "monarch/bench/nufft.hpp"
 #include "monarch/bench/recon.hpp"
 #include "monarch/bench/simulate.hpp"
 #endif
@@ -175,6 +176,30 @@ void add_bench_mri_learned(CLI::App& bench) {
   });
 }
 
+void add_bench_nufft(CLI::App& bench) {
+  struct Arguments {
+    bench::NufftBenchmarkOptions options;
+    bool json = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::NufftBenchmarkOptions& options = arguments->options;
+  CLI::App* command =
+      bench.add_subcommand("nufft", "Non-uniform transforms and radial CG-SENSE against BART and SigPy");
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--repeats", options.repeats, "Rounds, in each of which every program runs in turn (default 5)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--python", options.python, "A Python that has sigpy (default: .deps/peers, python3)");
+  command->add_flag("--quick", options.quick, "Few spokes and iterations: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  command->callback([arguments] {
+    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    if (bench::run_nufft_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
+  });
+}
+
 }  // namespace
 #endif
 
@@ -187,6 +212,7 @@ void add_bench([[maybe_unused]] CLI::App& app) {
   add_bench_simulate(*command);
   add_bench_fno(*command);
   add_bench_mri_learned(*command);
+  add_bench_nufft(*command);
 #endif
 }
 
