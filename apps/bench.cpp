@@ -6,7 +6,9 @@
 
 #ifdef MONARCH_HAS_BENCH
 #include "monarch/bench/fno.hpp"
+#include "monarch/bench/mri_learned.hpp"
 #include "monarch/bench/multiply.hpp"
+#include "monarch/bench/nufft.hpp"
 #include "monarch/bench/recon.hpp"
 #include "monarch/bench/simulate.hpp"
 #endif
@@ -136,6 +138,68 @@ void add_bench_fno(CLI::App& bench) {
   });
 }
 
+void add_bench_mri_learned(CLI::App& bench) {
+  struct Arguments {
+    bench::MriLearnedBenchmarkOptions options;
+    bool json = false, worker = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::MriLearnedBenchmarkOptions& options = arguments->options;
+  CLI::App* command =
+      bench.add_subcommand("mri-learned", "Learned reconstruction against the same networks in PyTorch");
+  command
+      ->add_option("--models", options.models,
+                   "Of msense, u-net, unrolled, unrolled-128, modl, varnet, patch (default: all but unrolled-128)")
+      ->delimiter(',');
+  command->add_option("--shape", options.shape, "Rows and columns of a slice (default 512,160)")->delimiter(',');
+  command->add_option("--coils", options.coils, "Coils (default 8)")->check(CLI::Range(1, 128));
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--repeats", options.repeats, "Rounds, in each of which every program runs in turn (default 5)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--python", options.python,
+                      "A Python that has torch (default: .deps/peers, .deps/venv, python3)");
+  command->add_flag("--quick", options.quick, "Small and short: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  // What the benchmark starts itself with: answers questions about its models (bench/mri_learned_worker.hpp).
+  command->add_flag("--worker", arguments->worker)->group("");
+  command->callback([arguments] {
+    bench::MriLearnedBenchmarkOptions& given = arguments->options;
+    given.json = arguments->json ? "-" : arguments->json_file;
+    const int code = arguments->worker ? bench::run_mri_learned_worker(
+                                             {.ny = given.shape.at(0), .nx = given.shape.at(1), .coils = given.coils},
+                                             std::cin, std::cout)
+                                       : bench::run_mri_learned_benchmark(given);
+    if (code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
+void add_bench_nufft(CLI::App& bench) {
+  struct Arguments {
+    bench::NufftBenchmarkOptions options;
+    bool json = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::NufftBenchmarkOptions& options = arguments->options;
+  CLI::App* command =
+      bench.add_subcommand("nufft", "Non-uniform transforms and radial CG-SENSE against BART and SigPy");
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--repeats", options.repeats, "Rounds, in each of which every program runs in turn (default 5)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--python", options.python, "A Python that has sigpy (default: .deps/peers, python3)");
+  command->add_flag("--quick", options.quick, "Few spokes and iterations: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  command->callback([arguments] {
+    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    if (bench::run_nufft_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
+  });
+}
+
 }  // namespace
 #endif
 
@@ -147,6 +211,8 @@ void add_bench([[maybe_unused]] CLI::App& app) {
   add_bench_multiply(*command);
   add_bench_simulate(*command);
   add_bench_fno(*command);
+  add_bench_mri_learned(*command);
+  add_bench_nufft(*command);
 #endif
 }
 

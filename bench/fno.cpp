@@ -4,31 +4,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "fno_script.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
-#include "monarch/core/process.hpp"
 #include "monarch/core/progress.hpp"
 #include "monarch/core/provenance.hpp"
 #include "monarch/core/text.hpp"
 #include "outcome.hpp"
 #include "peer_python.hpp"
+#include "rounds.hpp"
 
 namespace fs = std::filesystem;
 
 namespace monarch::bench {
 namespace {
 
-constexpr std::chrono::milliseconds peer_calms_down{20};
 constexpr double output_tolerance = 1e-5, gradient_tolerance = 1e-4;
 const std::vector<std::string> job_names = {"forward", "step", "rollout", "memory"};
 
@@ -39,28 +35,8 @@ struct Player {
   bool ours = false;
 };
 
-std::vector<double> load_average() {
-  std::vector<double> load(3);
-  load.resize(static_cast<size_t>(std::max(0, getloadavg(load.data(), 3))));
-  return load;
-}
-
-/// What every program finds in its environment that changes its speed. OMP_WAIT_POLICY: ours alone, peers have none.
-std::map<std::string, std::string> environment() {
-  std::map<std::string, std::string> found = {{"OMP_WAIT_POLICY", thread_environment(1).at("OMP_WAIT_POLICY")}};
-  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "MALLOC_MMAP_MAX_",
-                           "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD", "MONARCH_CPU"}) {
-    if (const char* value = std::getenv(name)) found[name] = value;
-  }
-  return found;
-}
-
 std::string case_text(const FnoCase& what) {
   return fmt::format("{}², modes {}", what.size, what.modes);
-}
-
-std::string threads_text(int threads) {
-  return fmt::format("{} thread{}", threads, threads == 1 ? "" : "s");
 }
 
 class Benchmark {
@@ -77,7 +53,7 @@ class Benchmark {
                            {"rounds", options.repeats},
                            {"rollout_rounds", options.rollout_repeats},
                            {"warm_ups", options.warm_ups},
-                           {"environment", environment()}};
+                           {"environment", speed_environment()}};
     for (const char* list : {"cases", "memory", "goals", "missing"}) report_[list] = nlohmann::json::array();
     program_ = options.monarch_program;
     if (program_.empty()) program_ = fs::read_symlink("/proc/self/exe").string();
@@ -170,15 +146,6 @@ except ImportError:
     return std::make_unique<Dialogue>(words, folder_.path(), python_environment(threads), "peer.log");
   }
 
-  static double number(Dialogue& program, const std::string& question) {
-    const std::string answer = program.ask(question);
-    char* end = nullptr;
-    const double value = std::strtod(answer.c_str(), &end);
-    check<BackendError>(end != answer.c_str() && *end == '\0',
-                        [&] { return fmt::format("'{}' was answered with '{}'", question, answer); });
-    return value;
-  }
-
   /// Who takes part in a job. The first is what peers are compared with.
   std::vector<Player> players(const std::string& job) const {
     std::vector<Player> all = {{"fno", "fno", job, true}};
@@ -194,7 +161,7 @@ except ImportError:
     std::map<std::string, double> bytes;
     for (const Player& player : players("rollout")) {
       const auto program = player.ours ? start_ours(what, threads) : start_peer(what, threads);
-      bytes[player.name] = number(*program, fmt::format("memory {} {}", player.program, player.job));
+      bytes[player.name] = ask_number(*program, fmt::format("memory {} {}", player.program, player.job));
     }
     report_["memory"].push_back({{"size", what.size}, {"modes", what.modes}, {"threads", threads}, {"bytes", bytes}});
     return bytes;
@@ -229,16 +196,12 @@ except ImportError:
       const int warm_ups = rollout ? std::min(options_.warm_ups, 1) : options_.warm_ups;
       const int rounds = rollout ? options_.rollout_repeats : options_.repeats;
       const auto all = players(job);
-      std::vector<Timing> timings(all.size());
-      for (int round = -warm_ups; round < rounds; ++round) {
-        for (size_t i = 0; i < all.size(); ++i) {
-          // Its threads spin for a while before they sleep.
-          if (all[i].ours && peer) std::this_thread::sleep_for(peer_calms_down);
-          const double seconds =
-              number(all[i].ours ? *ours : *peer, fmt::format("time {} {}", all[i].program, all[i].job));
-          if (round >= 0) timings[i].samples.push_back(seconds);
-        }
+      std::vector<Contestant> contestants;
+      for (const Player& player : all) {
+        contestants.push_back({player.ours ? ours.get() : peer.get(),
+                               fmt::format("time {} {}", player.program, player.job), player.ours && peer != nullptr});
       }
+      const std::vector<Timing> timings = time_in_turn(contestants, rounds, warm_ups);
       for (size_t i = 0; i < all.size(); ++i) {
         nlohmann::json& program = entry["jobs"][job][all[i].name];
         program = timing_json(timings[i]);

@@ -156,21 +156,21 @@ std::vector<BenchScan> make_scans(const fs::path& folder, bool with_bart) {
   return scans;
 }
 
-RadialBenchScan make_radial_scan(const fs::path& folder, const BenchScan& scan) {
-  constexpr int64_t kSpokes = 101, kSamples = 512;
+RadialBenchScan make_radial_scan(const fs::path& folder, const BenchScan& scan, int64_t spokes) {
+  constexpr int64_t kSamples = 512;
   RadialBenchScan radial;
   radial.name = "radial";
   radial.maps = scan.maps;
   radial.truth = scan.truth;
-  const auto angle = at::arange(kSpokes, at::kDouble).mul(M_PI / kSpokes).unsqueeze(1);
+  const auto angle = at::arange(spokes, at::kDouble).mul(M_PI / static_cast<double>(spokes)).unsqueeze(1);
   const auto radius = at::arange(kSamples, at::kDouble).sub(kSamples / 2).mul(static_cast<double>(kMatrix) / kSamples);
   radial.trajectory = at::stack({angle.cos() * radius, angle.sin() * radius}, -1).flatten(0, 1);
   const operators::Nufft nufft({{scan.maps.size(1), kMatrix, kMatrix}, at::kComplexFloat}, radial.trajectory);
   const auto ideal = nufft.apply(at::mul(scan.maps, scan.truth.unsqueeze(1)).sum(0).squeeze(1));
   radial.samples = ideal + Rng(2, "noise").normal(ideal.sizes().vec(), at::kComplexFloat);
-  write_cfl(folder / radial.name, radial.samples.reshape({-1, kSpokes, kSamples, 1}));
+  write_cfl(folder / radial.name, radial.samples.reshape({-1, spokes, kSamples, 1}));
   const auto places = at::constant_pad_nd(radial.trajectory, {0, 1}).to(at::kComplexFloat);
-  write_cfl(folder / (radial.name + "_trajectory"), places.reshape({1, kSpokes, kSamples, 3}));
+  write_cfl(folder / (radial.name + "_trajectory"), places.reshape({1, spokes, kSamples, 3}));
   return radial;
 }
 

@@ -39,9 +39,9 @@ struct RadialBenchScan {
   at::Tensor maps, truth;  ///< as in BenchScan
 };
 
-/// 101 spokes of 512 samples, twice oversampled along the readout, of the truth of `scan` seen through its maps, with
-/// noise of variance 1. Written to `folder`, where `scan` has its maps.
-RadialBenchScan make_radial_scan(const std::filesystem::path& folder, const BenchScan& scan);
+/// Spokes of 512 samples, twice oversampled along the readout, of the truth of `scan` seen through its maps, with noise
+/// of variance 1. Written to `folder`, where `scan` has its maps.
+RadialBenchScan make_radial_scan(const std::filesystem::path& folder, const BenchScan& scan, int64_t spokes = 101);
 
 /// The fully sampled centre [coil, z, min(y, 24), min(x, 24)] of k-space.
 at::Tensor calibration_region(const at::Tensor& kspace);

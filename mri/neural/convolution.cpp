@@ -23,9 +23,9 @@ Convolution::Convolution(const ConvolutionOptions& options, const operators::Lin
     : options_(options) {
   const int64_t window = options.kernel * options.kernel;
   // A transposed convolution of stride `kernel` gives kernel² outputs to each input pixel.
-  weight_ = register_module("weight", options.transposed
-                                          ? linear({.in = options.in, .out = options.out * window, .bias = false})
-                                          : linear({.in = options.in * window, .out = options.out, .bias = options.bias}));
+  weight_ = register_module(
+      "weight", options.transposed ? linear({.in = options.in, .out = options.out * window, .bias = false})
+                                   : linear({.in = options.in * window, .out = options.out, .bias = options.bias}));
   if (options.transposed && std::holds_alternative<torch::nn::Linear>(weight_->content())) {
     // torch::nn::ConvTranspose2d takes the fan from out · kernel².
     const at::NoGradGuard guard;
@@ -50,32 +50,41 @@ double Convolution::macs() const {
   return total;
 }
 
+namespace {
+
+/// Instance normalisation, as a group normalisation of single channels, which keeps channels last; then LeakyReLU.
+at::Tensor activated(const at::Tensor& x) {
+  at::Tensor y = at::group_norm(x, x.size(1));
+  return at::leaky_relu_(y, kSlope);
+}
+
+}  // namespace
+
 struct Unet::Block : torch::nn::Module {
   Block(int64_t in, int64_t out, double rate, const operators::LinearFactory& linear)
       : dropout(rate),
-        first(register_module("first", std::make_shared<Convolution>(
-                                           ConvolutionOptions{.in = in, .out = out, .bias = false}, linear))),
+        first(register_module(
+            "first", std::make_shared<Convolution>(ConvolutionOptions{.in = in, .out = out, .bias = false}, linear))),
         second(register_module("second", std::make_shared<Convolution>(
                                              ConvolutionOptions{.in = out, .out = out, .bias = false}, linear))) {}
-  at::Tensor activated(const at::Tensor& x) const {
-    const at::Tensor y = at::leaky_relu(at::instance_norm(x, {}, {}, {}, {}, true, 0.1, 1e-5, false), kSlope);
+  at::Tensor forward(const at::Tensor& x) const { return half(*second, half(*first, x)); }
+  at::Tensor half(const Convolution& convolution, const at::Tensor& x) const {
+    const at::Tensor y = activated(convolution.forward(x));
     return dropout > 0 ? at::feature_dropout(y, dropout, is_training()) : y;
   }
-  at::Tensor forward(const at::Tensor& x) const { return activated(second->forward(activated(first->forward(x)))); }
 
   double dropout;
   std::shared_ptr<Convolution> first, second;
 };
 
 Unet::Unet(const UnetOptions& options, const operators::LinearFactory& linear) : options_(options) {
-  check<ConfigError>(options.width >= 1 && options.pools >= 0 && options.pools < 16, [&] {
-    return fmt::format("a U-Net of width {} with {} poolings", options.width, options.pools);
-  });
+  check<ConfigError>(options.width >= 1 && options.pools >= 0 && options.pools < 16,
+                     [&] { return fmt::format("a U-Net of width {} with {} poolings", options.width, options.pools); });
   int64_t in = options.in;
   for (int64_t level = 0; level <= options.pools; ++level) {
     const int64_t out = options.width << level;
-    down_.push_back(register_module(fmt::format("down{}", level),
-                                    std::make_shared<Block>(in, out, options.dropout, linear)));
+    down_.push_back(
+        register_module(fmt::format("down{}", level), std::make_shared<Block>(in, out, options.dropout, linear)));
     in = out;
   }
   for (int64_t level = options.pools - 1; level >= 0; --level) {
@@ -84,11 +93,12 @@ Unet::Unet(const UnetOptions& options, const operators::LinearFactory& linear) :
         fmt::format("rise{}", level),
         std::make_shared<Convolution>(
             ConvolutionOptions{.in = 2 * out, .out = out, .kernel = 2, .bias = false, .transposed = true}, linear)));
-    up_.push_back(register_module(fmt::format("up{}", level),
-                                  std::make_shared<Block>(2 * out, out, options.dropout, linear)));
+    up_.push_back(
+        register_module(fmt::format("up{}", level), std::make_shared<Block>(2 * out, out, options.dropout, linear)));
   }
-  last_ = register_module("last", std::make_shared<Convolution>(
-                                      ConvolutionOptions{.in = options.width, .out = options.out, .kernel = 1}, linear));
+  last_ = register_module(
+      "last",
+      std::make_shared<Convolution>(ConvolutionOptions{.in = options.width, .out = options.out, .kernel = 1}, linear));
 }
 
 at::Tensor Unet::forward(const at::Tensor& x) const {
@@ -101,7 +111,7 @@ at::Tensor Unet::forward(const at::Tensor& x) const {
   y = down_[options_.pools]->forward(y);
   for (size_t i = 0; i < up_.size(); ++i) {
     const at::Tensor& skip = skips[skips.size() - 1 - i];
-    y = at::leaky_relu(at::instance_norm(rise_[i]->forward(y), {}, {}, {}, {}, true, 0.1, 1e-5, false), kSlope);
+    y = activated(rise_[i]->forward(y));
     const int64_t below = skip.size(2) - y.size(2), right = skip.size(3) - y.size(3);
     if (below > 0 || right > 0) y = at::reflection_pad2d(y, {0, right, 0, below});
     y = up_[i]->forward(at::cat({y, skip}, 1));
@@ -133,20 +143,22 @@ ConvolutionalNet::ConvolutionalNet(const ResnetOptions& options, const operators
     const bool last = i + 1 == options.convolutions;
     layers_.push_back(register_module(
         fmt::format("conv{}", i),
-        std::make_shared<Convolution>(ConvolutionOptions{.in = i == 0 ? options.in : options.width,
-                                                         .out = last ? options.out : options.width},
-                                      linear)));
+        std::make_shared<Convolution>(
+            ConvolutionOptions{.in = i == 0 ? options.in : options.width, .out = last ? options.out : options.width},
+            linear)));
   }
 }
 
 at::Tensor ConvolutionalNet::forward(const at::Tensor& x) const {
-  at::Tensor y = at::relu(layers_.front()->forward(x)), skip = y;
+  at::Tensor y = layers_.front()->forward(x);
+  at::relu_(y);  // a convolution does not need its output again
+  at::Tensor skip = y;
   const int64_t inner = static_cast<int64_t>(layers_.size()) - 2;
   for (int64_t i = 0; i < inner; ++i) {
     y = layers_[static_cast<size_t>(i + 1)]->forward(y);
     const bool ends = options_.block > 0 && (i + 1) % options_.block == 0;
     if (ends) y = y + skip;
-    y = at::relu(y);
+    at::relu_(y);
     if (ends) skip = y;
   }
   return layers_.back()->forward(y);
@@ -159,7 +171,7 @@ double ConvolutionalNet::macs() const {
 }
 
 at::Tensor channels_of(const at::Tensor& image) {
-  return at::view_as_real(image.contiguous()).permute({0, 3, 1, 2}).contiguous();
+  return at::view_as_real(image.contiguous()).permute({0, 3, 1, 2});
 }
 
 at::Tensor image_of(const at::Tensor& channels) {

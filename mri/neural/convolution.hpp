@@ -80,7 +80,8 @@ class ConvolutionalNet final : public torch::nn::Module {
   std::vector<std::shared_ptr<Convolution>> layers_;
 };
 
-/// complex [batch, y, x] -> real [batch, 2, y, x], and back.
+/// complex [batch, y, x] -> real [batch, 2, y, x], and back. Both are views where they can be: real and imaginary part
+/// lie side by side, so that the networks between them run with channels last.
 at::Tensor channels_of(const at::Tensor& image);
 at::Tensor image_of(const at::Tensor& channels);
 

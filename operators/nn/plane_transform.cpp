@@ -58,6 +58,12 @@ at::Tensor centre_cropped(const at::Tensor& x, int64_t dim, int64_t kept) {
   return kept == n ? x : x.narrow(dim, n / 2 - kept / 2, kept);
 }
 
+/// The input order of monarch_dft along an axis, [outer, n/outer] -> [n/outer, outer]. A strided copy moves whole runs
+/// where a gather and its gradient go number by number.
+at::Tensor regrouped(const at::Tensor& x, int64_t dim, int64_t outer) {
+  return x.unflatten(dim, {outer, x.size(dim) / outer}).transpose(dim, dim + 1).flatten(dim, dim + 1);
+}
+
 /// Fourier over one axis of any tensor, differentiable: FFTW through an operator on [n, the rest].
 class AxisFourier final : public torch::autograd::Function<AxisFourier> {
  public:
@@ -90,12 +96,10 @@ at::Tensor plane_fourier(const at::Tensor& x, bool inverse) {
 PlaneTransform::PlaneTransform(int64_t ny, int64_t nx, PlaneOptions options)
     : ny_(ny), nx_(nx), options_(std::move(options)) {
   check<ShapeError>(ny >= 1 && nx >= 1, [&] { return fmt::format("a transform of planes of {} × {}", ny, nx); });
-  check<ShapeError>(!options_.tied_axes || ny == nx, [&] {
-    return fmt::format("tied axes need planes as high as wide, these are {} × {}", ny, nx);
-  });
-  check<ShapeError>(options_.sets >= 1 && options_.coils >= 0, [&] {
-    return fmt::format("a transform of {} sets and {} coils", options_.sets, options_.coils);
-  });
+  check<ShapeError>(!options_.tied_axes || ny == nx,
+                    [&] { return fmt::format("tied axes need planes as high as wide, these are {} × {}", ny, nx); });
+  check<ShapeError>(options_.sets >= 1 && options_.coils >= 0,
+                    [&] { return fmt::format("a transform of {} sets and {} coils", options_.sets, options_.coils); });
   const std::array<int64_t, 2> image = options_.image.value_or(std::array<int64_t, 2>{ny, nx});
   check<ShapeError>(image[0] >= 1 && image[0] <= ny && image[1] >= 1 && image[1] <= nx, [&] {
     return fmt::format("an image of {} × {} from planes of {} × {}", image[0], image[1], ny, nx);
@@ -113,6 +117,7 @@ PlaneTransform::Axis PlaneTransform::make_axis(const std::string& name, int64_t 
     axis.w1 = module->register_parameter("w1", members(axis.layout.factors.w1, count));
     axis.w2 = module->register_parameter("w2", members(axis.layout.factors.w2, count));
     axis.layout.factors = {};
+    axis.layout.input = at::Tensor();  // regrouped()
   } else if (options_.kind == PlaneKind::dense) {
     const at::Tensor exact = centre_cropped(exact_matrix(n), 0, image).to(at::kComplexFloat);
     axis.weight = module->register_parameter("weight", members(exact, count));
@@ -126,7 +131,6 @@ PlaneTransform::Axis PlaneTransform::make_axis(const std::string& name, int64_t 
 TransformFactors PlaneTransform::factors(const Axis& axis, int64_t member) const {
   TransformFactors f = axis.layout;
   f.factors = {axis.w1[member], axis.w2[member]};
-  if (f.input.defined()) f.input = f.input.to(axis.w1.device());
   if (f.output.defined()) f.output = f.output.to(axis.w1.device());
   return f;
 }
@@ -141,25 +145,33 @@ at::Tensor PlaneTransform::along(const Axis& axis, const at::Tensor& x, int64_t 
     const auto weighted = [&](const at::Tensor& t) {
       return axis.weight.defined() ? t * axis.weight[member].view(shape) : t;
     };
-    if (!inverse) return weighted(fourier(centre_padded(centre_cropped(x, dim, axis.image), dim, axis.n), {dim}, false));
+    if (!inverse)
+      return weighted(fourier(centre_padded(centre_cropped(x, dim, axis.image), dim, axis.n), {dim}, false));
     return centre_padded(centre_cropped(fourier(weighted(x), {dim}, true), dim, axis.image), dim, axis.n);
   }
   const at::Tensor given = inverse ? x : centre_cropped(x, dim, axis.image);
-  const at::Tensor rows = given.transpose(dim, -1);
   at::Tensor result;
   if (options_.kind == PlaneKind::dense) {
     const at::Tensor& g = axis.weight;
-    result = at::matmul(rows, inverse ? g[member].transpose(0, 1) : g[member].conj());
+    const at::Tensor rows = given.transpose(dim, -1);
+    result = at::matmul(rows, inverse ? g[member].transpose(0, 1) : g[member].conj()).transpose(dim, -1);
   } else {
     const TransformFactors f = factors(axis, member);
-    result = inverse ? transform_multiply(rows.contiguous(), f) : transform_adjoint(rows.contiguous(), f);
+    const int64_t k = f.factors.w1.size(0);
+    if (inverse) {
+      const at::Tensor rows = regrouped(given, dim, axis.n / k).transpose(dim, -1);
+      result = transform_multiply(rows.contiguous(), f).transpose(dim, -1);
+    } else {
+      const at::Tensor rows = given.transpose(dim, -1);
+      result = regrouped(transform_adjoint(rows.contiguous(), f).transpose(dim, -1), dim, k);
+    }
   }
-  result = result.transpose(dim, -1);
   return inverse ? centre_padded(result, dim, axis.n) : result;
 }
 
 at::Tensor PlaneTransform::run_set(const at::Tensor& planes, int64_t set, Direction direction) const {
-  if (options_.kind == PlaneKind::fourier && !options_.image) return plane_fourier(planes, direction == Direction::inverse);
+  if (options_.kind == PlaneKind::fourier && !options_.image)
+    return plane_fourier(planes, direction == Direction::inverse);
   const auto member = [&](int64_t coil) { return set * std::max<int64_t>(options_.coils, 1) + coil; };
   if (options_.coils == 0) {
     return along(axis(0), along(axis(1), planes, 3, member(0), direction), 2, member(0), direction);
@@ -180,9 +192,8 @@ void PlaneTransform::check_planes(const at::Tensor& planes, const std::vector<in
   check<ShapeError>(options_.coils == 0 || planes.size(1) == options_.coils, [&] {
     return fmt::format("the transform has weights for {} coils, the data have {}", options_.coils, planes.size(1));
   });
-  check<ShapeError>(sets.empty() || static_cast<int64_t>(sets.size()) == planes.size(0), [&] {
-    return fmt::format("{} set numbers for a batch of {}", sets.size(), planes.size(0));
-  });
+  check<ShapeError>(sets.empty() || static_cast<int64_t>(sets.size()) == planes.size(0),
+                    [&] { return fmt::format("{} set numbers for a batch of {}", sets.size(), planes.size(0)); });
   for (const int64_t set : sets) {
     check<ShapeError>(set >= 0 && (set < options_.sets || options_.sets == 1), [&] {
       return fmt::format("the transform has weights for {} contrasts, the data have contrast {}", options_.sets, set);
