@@ -71,8 +71,9 @@ void run(const Arguments& a) {
   const auto job = reconstruction ? make_reconstruction_job(setting) : make_field_job(setting);
   training::Task& task = job->task();
   const int64_t parameters = job->parameters(false), once = job->parameters(true);
-  const std::string count = once == parameters ? std::to_string(parameters)
-                                               : fmt::format("{} ({} where a complex number counts once)", parameters, once);
+  const std::string count = once == parameters
+                                ? std::to_string(parameters)
+                                : fmt::format("{} ({} where a complex number counts once)", parameters, once);
   log::info(fmt::format("{}: {} parameters", job->describe(), count));
   const nlohmann::ordered_json baselines = first ? job->baselines() : nlohmann::ordered_json::object();
 
@@ -137,8 +138,10 @@ double metric(const training::Metrics& metrics, const std::string& name) {
 
 void add_train(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("train", "Train a neural PDE solver or a reconstruction network as a config file says");
-  command->add_option("config", a->config, "TOML file (docs/training-pde.md, docs/learned-reconstruction.md)")->required();
+  CLI::App* command =
+      app.add_subcommand("train", "Train a neural PDE solver or a reconstruction network as a config file says");
+  command->add_option("config", a->config, "TOML file (docs/training-pde.md, docs/learned-reconstruction.md)")
+      ->required();
   command->add_option("-o,--out", a->out, "Folder of the run (default: runs/<name of the config>)");
   command->add_flag("--resume", a->resume, "Go on from the newest checkpoint in the folder; a new start where none is");
   command->add_option("--set", a->set, "key=value over the config, such as training.epochs=20; repeatable")

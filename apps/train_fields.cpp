@@ -72,8 +72,8 @@ class FieldJob final : public TrainingJob {
   }
   const training::Metrics& test_metrics() override { return task_->test_metrics(); }
   std::string test_text() override {
-    return fmt::format("relative L2 {:.4f} of the whole prediction, {:.4f} per step",
-                       metric(test_metrics(), "l2_full"), metric(test_metrics(), "l2_step"));
+    return fmt::format("relative L2 {:.4f} of the whole prediction, {:.4f} per step", metric(test_metrics(), "l2_full"),
+                       metric(test_metrics(), "l2_step"));
   }
 
  private:
@@ -105,8 +105,8 @@ std::unique_ptr<TrainingJob> make_field_job(const JobSetting& s) {
     if (dtype == at::kDouble) network->to(at::kDouble);
     return network;
   };
-  return std::make_unique<FieldJob>(std::make_unique<solvers::FieldTask>(task_options, data_options, std::move(data),
-                                                                         make_network, s.device));
+  return std::make_unique<FieldJob>(
+      std::make_unique<solvers::FieldTask>(task_options, data_options, std::move(data), make_network, s.device));
 }
 
 }  // namespace monarch::apps

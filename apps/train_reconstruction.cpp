@@ -14,7 +14,8 @@ namespace {
 
 std::string set_text(const char* what, const std::shared_ptr<const mri::SliceSet>& set) {
   if (!set) return fmt::format("no {} scans", what);
-  return fmt::format("{} slices of {} {} scan{}", set->size(), set->scan_count(), what, set->scan_count() == 1 ? "" : "s");
+  return fmt::format("{} slices of {} {} scan{}", set->size(), set->scan_count(), what,
+                     set->scan_count() == 1 ? "" : "s");
 }
 
 class ReconstructionJob final : public TrainingJob {

@@ -44,7 +44,9 @@ const std::vector<std::pair<std::string, ReconstructionLoss>>& losses() {
 
 }  // namespace
 
-at::Tensor complex_l1(const at::Tensor& image, const at::Tensor& target) { return modulus(image - target).mean({1, 2}); }
+at::Tensor complex_l1(const at::Tensor& image, const at::Tensor& target) {
+  return modulus(image - target).mean({1, 2});
+}
 
 at::Tensor complex_l2(const at::Tensor& image, const at::Tensor& target) {
   return square_modulus(image - target).mean({1, 2});

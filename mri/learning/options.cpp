@@ -52,20 +52,23 @@ SliceOptions SliceOptions::from_config(const Config& config) {
   o.slice_stride = config.integer_at_least("data.slice_stride", 1, 1);
   for (const double c : config.numbers("data.contrasts", {})) o.contrasts.push_back(static_cast<int64_t>(c));
   o.coils = config.integer_at_least("data.coils", 0, 0);
-  o.maps = config.choice<TrainingMaps>("data.maps", "stored",
-                                       {{"stored", TrainingMaps::stored},
-                                        {"espirit", TrainingMaps::espirit},
-                                        {"walsh", TrainingMaps::walsh}});
+  o.maps = config.choice<TrainingMaps>(
+      "data.maps", "stored",
+      {{"stored", TrainingMaps::stored}, {"espirit", TrainingMaps::espirit}, {"walsh", TrainingMaps::walsh}});
   o.calibration = config.integer_at_least("data.calibration", o.calibration, 6);
-  const auto crop = config.numbers("data.crop", {});
-  check<ConfigError>(crop.empty() || (crop.size() == 2 && crop[0] >= 1 && crop[1] >= 1), [&] {
-    return fmt::format("{}: 'data.crop' takes the rows and columns that are kept, such as [320, 320]", config.name());
-  });
-  if (!crop.empty()) o.crop = {static_cast<int64_t>(crop[0]), static_cast<int64_t>(crop[1])};
-  o.scale = config.choice<SliceScale>("data.normalise", "percentile95",
-                                      {{"percentile95", SliceScale::percentile},
-                                       {"max", SliceScale::maximum},
-                                       {"none", SliceScale::none}});
+  const auto extents = [&config](const char* key) -> std::optional<std::array<int64_t, 2>> {
+    const auto numbers = config.numbers(key, {});
+    check<ConfigError>(numbers.empty() || (numbers.size() == 2 && numbers[0] >= 1 && numbers[1] >= 1), [&] {
+      return fmt::format("{}: '{}' takes rows and columns, such as [320, 320]", config.name(), key);
+    });
+    if (numbers.empty()) return std::nullopt;
+    return std::array<int64_t, 2>{static_cast<int64_t>(numbers[0]), static_cast<int64_t>(numbers[1])};
+  };
+  o.matrix = extents("data.matrix");
+  o.crop = extents("data.crop");
+  o.scale = config.choice<SliceScale>(
+      "data.normalise", "percentile95",
+      {{"percentile95", SliceScale::percentile}, {"max", SliceScale::maximum}, {"none", SliceScale::none}});
   o.memory_bytes = config.number_between("data.memory_gib", 0, 0, 1e6) * 1073741824.0;
   o.mask = read_mask(config);
   o.augment = read_augmentation(config);

@@ -28,26 +28,27 @@ struct MaskSettings {
 
 /// Changes of training samples, [data.augment]; all keep k-space, sensitivities and image consistent.
 struct Augmentation {
-  bool shift = false;      ///< circular, any number of pixels along both axes
-  bool flip = false;       ///< along each axis with probability 1/2
-  double noise = 0;        ///< standard deviation of complex noise, at most so many times the scale of a slice
-  double motion = 0;       ///< pixels: shifts between the parts of a scan, at most
+  bool shift = false;  ///< circular, any number of pixels along both axes
+  bool flip = false;   ///< along each axis with probability 1/2
+  double noise = 0;    ///< standard deviation of complex noise, at most so many times the scale of a slice
+  double motion = 0;   ///< pixels: shifts between the parts of a scan, at most
   int64_t motion_parts = 4;
 
   bool any() const { return shift || flip || noise > 0 || motion > 0; }
 };
 
 struct SliceOptions {
-  std::vector<std::string> train, validation, test;  ///< files, folders or patterns with * and ?
-  int64_t train_scans = 0;                           ///< only the first ones; 0: all
+  std::vector<std::string> train, validation, test;            ///< files, folders or patterns with * and ?
+  int64_t train_scans = 0;                                     ///< only the first ones; 0: all
   int64_t first_slice = 0, slice_count = 0, slice_stride = 1;  ///< 0: to the last
-  std::vector<int64_t> contrasts;                    ///< only these; empty: all
-  int64_t coils = 0;                                 ///< compress to so many; 0: as they are
+  std::vector<int64_t> contrasts;                              ///< only these; empty: all
+  int64_t coils = 0;                                           ///< compress to so many; 0: as they are
   TrainingMaps maps = TrainingMaps::stored;
   int64_t calibration = 24;
-  std::optional<std::array<int64_t, 2>> crop;        ///< rows and columns of the image that are kept, centred
+  std::optional<std::array<int64_t, 2>> matrix;  ///< scans of other rows and columns are left out
+  std::optional<std::array<int64_t, 2>> crop;    ///< rows and columns of the image that are kept, centred
   SliceScale scale = SliceScale::percentile;
-  double memory_bytes = 0;                           ///< of prepared slices kept; 0: half of what is free
+  double memory_bytes = 0;  ///< of prepared slices kept; 0: half of what is free
   MaskSettings mask;
   Augmentation augment;
 
@@ -61,13 +62,13 @@ enum class Supervision {
 };
 
 struct ReconstructionOptions {
-  std::string loss = "l1";            ///< a name of make_reconstruction_loss()
+  std::string loss = "l1";  ///< a name of make_reconstruction_loss()
   Supervision supervision = Supervision::full;
-  double ssdu_fraction = 0.4;         ///< of the sampled points, held back for the loss
-  int64_t ssdu_centre = 4;            ///< side of the centre that the network always sees
-  std::string selection = "nrmse";    ///< "nrmse" or "loss"
+  double ssdu_fraction = 0.4;       ///< of the sampled points, held back for the loss
+  int64_t ssdu_centre = 4;          ///< side of the centre that the network always sees
+  std::string selection = "nrmse";  ///< "nrmse" or "loss"
   int64_t evaluation_batch = 8;
-  bool decay_transforms = false;      ///< weight decay on learned transforms, too
+  bool decay_transforms = false;  ///< weight decay on learned transforms, too
   bool pictures = true;
 
   static ReconstructionOptions from_config(const Config& config);

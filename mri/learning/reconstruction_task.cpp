@@ -27,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMaskVariety = 64;      // masks of each acceleration in training
 constexpr int64_t kCandidateSlices = 16;  // on which a setting is chosen
 constexpr int64_t kProbabilityMasks = 200;
-constexpr double kErrorGain = 5;          // in pictures
+constexpr double kErrorGain = 5;  // in pictures
 
 class EvaluationMode {
  public:
@@ -186,7 +186,8 @@ ReconstructionTask::Prepared ReconstructionTask::prepare(const std::vector<Slice
         s.kspace.sizes() == slices[0].kspace.sizes(),
         [&] {
           return fmt::format("slices of different shapes in one batch: {} has {}, {} has {} [coil, y, x]",
-                             slices[0].scan, shape_text(slices[0].kspace.sizes()), s.scan, shape_text(s.kspace.sizes()));
+                             slices[0].scan, shape_text(slices[0].kspace.sizes()), s.scan,
+                             shape_text(s.kspace.sizes()));
         },
         "bring them to one size with data.crop and data.coils, or set training.batch = 1");
     const at::Tensor seen = masks[i] & s.acquired;
@@ -250,9 +251,8 @@ double ReconstructionTask::accumulate_gradients(std::span<const int64_t> ids, do
   const at::AutoGradMode on(true);
   model_->check_fit(p.batch);
   const at::Tensor image = model_->forward(p.batch);
-  const at::Tensor value = (held.defined() ? held_out_loss(image, p.kspace, p.batch.maps, held)
-                                           : loss_(image, p.target, p.batch))
-                               .sum();
+  const at::Tensor value =
+      (held.defined() ? held_out_loss(image, p.kspace, p.batch.maps, held) : loss_(image, p.target, p.batch)).sum();
   if (value.requires_grad()) torch::autograd::backward({value}, {at::full_like(value, weight)});
   return value.item<double>();
 }
@@ -286,7 +286,8 @@ training::Metrics ReconstructionTask::score(const SliceSet& set, const std::vect
       }
       const Prepared p = prepare(slices, masks);
       check<DataError>(p.target.defined(), [&] {
-        return fmt::format("{}: not fully sampled, and without a target image: nothing to compare with", slices[0].scan);
+        return fmt::format("{}: not fully sampled, and without a target image: nothing to compare with",
+                           slices[0].scan);
       });
       model_->check_fit(p.batch);
       const auto start = Clock::now();
@@ -366,8 +367,8 @@ const training::Metrics& ReconstructionTask::test_metrics() {
   const EvaluationMode mode(*model_);
   const std::vector<int64_t> all = every(sets_.test->size());
   shown_.clear();
-  test_metrics_ = score(*sets_.test, all, [this](const SliceBatch& b) { return model_->forward(b); }, &shown_,
-                        &milliseconds_);
+  test_metrics_ = score(
+      *sets_.test, all, [this](const SliceBatch& b) { return model_->forward(b); }, &shown_, &milliseconds_);
   if (const std::string name = model_->ablation(); !name.empty()) {
     for (const auto& [key, value] :
          score(*sets_.test, all, [this](const SliceBatch& b) { return model_->forward_ablated(b); }))
@@ -398,7 +399,8 @@ void ReconstructionTask::write_results(const std::filesystem::path& folder) {
     };
     data::PanelRow row;
     row.title = s.title;
-    row.panels = {panel("zero-filled", s.zero_filled), panel("reconstruction", s.image), panel("fully sampled", s.target),
+    row.panels = {panel("zero-filled", s.zero_filled), panel("reconstruction", s.image),
+                  panel("fully sampled", s.target),
                   panel(fmt::format("error × {:g}", kErrorGain), (s.image - s.target).abs() * kErrorGain)};
     rows.push_back(std::move(row));
   }

@@ -11,6 +11,7 @@
 #include "monarch/core/memory.hpp"
 #include "monarch/core/rng.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/data/scan_list.hpp"
 #include "monarch/mri/arrays.hpp"
 #include "monarch/mri/calibration_region.hpp"
 #include "monarch/mri/coil_compression.hpp"
@@ -27,10 +28,12 @@ namespace monarch::mri {
 namespace {
 
 constexpr int64_t kKernel = 6;  // of ESPIRiT
+constexpr const char* kSkmTeaFolder = "files_recon_calib-24";
 
 bool is_scan_name(const fs::path& path) {
   const std::string extension = path.extension();
-  return extension == ".h5" || extension == ".hdf5" || extension == ".mrd" || extension == ".npy" || extension == ".hdr";
+  return extension == ".h5" || extension == ".hdf5" || extension == ".mrd" || extension == ".npy" ||
+         extension == ".hdr";
 }
 
 at::Tensor fourier_over(const at::Tensor& x, std::vector<int64_t> axes, bool inverse) {
@@ -73,7 +76,17 @@ std::vector<fs::path> expand_files(const std::vector<std::string>& files) {
     const size_t before = paths.size();
     std::error_code error;
     const fs::path path = word;
-    if (fs::is_directory(path, error)) {
+    if (path.extension() == ".json") {
+      // ROOT/annotations/VERSION/SPLIT.json lists scans of ROOT/files_recon_calib-24.
+      const fs::path root = fs::absolute(path).parent_path().parent_path().parent_path();
+      for (const auto& scan : data::load_scan_list(path)) {
+        paths.push_back(root / kSkmTeaFolder / scan.file_name);
+        check<DataError>(
+            fs::exists(paths.back(), error),
+            [&] { return fmt::format("{}: its scan {} is not at {}", word, scan.scan_id, paths.back().string()); },
+            "download files_recon_calib-24 of SKM-TEA to there (docs/learned-reconstruction.md)");
+      }
+    } else if (fs::is_directory(path, error)) {
       for (const auto& entry : fs::directory_iterator(path, error))
         if (is_scan_name(entry.path())) paths.push_back(entry.path());
     } else if (word.find_first_of("*?") != std::string::npos) {
@@ -117,9 +130,14 @@ void SliceSet::add_scan(const fs::path& file) {
   scan->file = file;
   scan->source = data::open_scan(file);
   const data::ScanHeader& header = scan->source->header();
-  check<DataError>(
-      header.trajectory == "cartesian",
-      [&] { return fmt::format("{}: networks take Cartesian scans, this is {}", file.string(), header.trajectory); });
+  check<DataError>(header.trajectory == "cartesian", [&] {
+    return fmt::format("{}: networks take Cartesian scans, this is {}", file.string(), header.trajectory);
+  });
+  const auto& matrix = header.encoded.matrix;
+  if (options_.matrix && (matrix[1] != (*options_.matrix)[0] || matrix[0] != (*options_.matrix)[1])) {
+    note(fmt::format("{}: left out, its slices are {} × {}", scan->name, matrix[1], matrix[0]));
+    return;
+  }
   if (const auto noise = scan->source->noise()) {
     WhiteningOptions settings;
     settings.scale = noise_scale(noise->imaging_dwell_time_us, noise->dwell_time_us,
@@ -227,8 +245,8 @@ void SliceSet::prepare(const Place& place) const {
       return fmt::format("{}: image {} is a volume of {} planes in a scan that is not 3-D", scan.file.string(),
                          place.image, kspace.samples.size(1));
     });
-    keep(place, finish(place, kspace.samples.select(1, 0), kspace.mask[0],
-                       maps.defined() ? maps[0].select(1, 0) : maps, target.defined() ? target[0][0] : target));
+    keep(place, finish(place, kspace.samples.select(1, 0), kspace.mask[0], maps.defined() ? maps[0].select(1, 0) : maps,
+                       target.defined() ? target[0][0] : target));
     return;
   }
   check<DataError>(constant_along(kspace.mask, -1), [&] {
@@ -305,8 +323,8 @@ double slice_scale(const at::Tensor& kspace, const at::Tensor& maps, SliceScale 
   const at::Tensor image =
       combine(maps.unsqueeze(0), fourier_over(kspace, {-2, -1}, true).unsqueeze(0)).abs().flatten();
   const int64_t place = static_cast<int64_t>(0.95 * static_cast<double>(image.numel() - 1)) + 1;
-  const double scale = rule == SliceScale::maximum ? image.max().item<double>()
-                                                   : std::get<0>(image.kthvalue(place)).item<double>();
+  const double scale =
+      rule == SliceScale::maximum ? image.max().item<double>() : std::get<0>(image.kthvalue(place)).item<double>();
   return scale > 0 ? scale : 1;
 }
 
@@ -316,7 +334,9 @@ Slice augmented(const Slice& slice, const Augmentation& a, uint64_t seed, const 
   Rng rng(seed, stream);
   const std::array<int64_t, 2> n{s.kspace.size(1), s.kspace.size(2)};
   // Position i of an axis counted from its centre, [n].
-  const auto frequency = [&](size_t axis) { return at::arange(n[axis], at::kFloat) - static_cast<double>(n[axis] / 2); };
+  const auto frequency = [&](size_t axis) {
+    return at::arange(n[axis], at::kFloat) - static_cast<double>(n[axis] / 2);
+  };
   const auto ramp = [&](size_t axis, double pixels) {
     const at::Tensor angle = frequency(axis) * (-2 * M_PI * pixels / static_cast<double>(n[axis]));
     const at::Tensor phase = at::polar(at::ones_like(angle), angle);

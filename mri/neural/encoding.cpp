@@ -52,7 +52,10 @@ class FourierEncoding final : public SliceEncoding {
 class LearnedEncoding final : public SliceEncoding {
  public:
   LearnedEncoding(const SliceBatch& batch, std::shared_ptr<const operators::PlaneTransform> transform)
-      : maps_(batch.maps), mask_(batch.mask.unsqueeze(1)), contrast_(batch.contrast), transform_(std::move(transform)) {}
+      : maps_(batch.maps),
+        mask_(batch.mask.unsqueeze(1)),
+        contrast_(batch.contrast),
+        transform_(std::move(transform)) {}
 
   at::Tensor apply(const at::Tensor& image) const override {
     return transform_->inverse_adjoint(maps_ * image.unsqueeze(1), contrast_) * mask_;
@@ -127,8 +130,7 @@ void SliceBatch::check() const {
       "slices need k-space and maps [batch, coil, y, x] complex64 and a mask [batch, y, x] bool");
   monarch::check<ShapeError>(
       maps.sizes() == kspace.sizes() && mask.size(0) == size() && mask.size(1) == kspace.size(2) &&
-          mask.size(2) == kspace.size(3) &&
-          (contrast.empty() || static_cast<int64_t>(contrast.size()) == size()),
+          mask.size(2) == kspace.size(3) && (contrast.empty() || static_cast<int64_t>(contrast.size()) == size()),
       [&] {
         return fmt::format("slices of k-space {}, maps {}, mask {} and {} contrasts do not fit together",
                            shape_text(kspace.sizes()), shape_text(maps.sizes()), shape_text(mask.sizes()),

@@ -55,8 +55,8 @@ struct SliceSolve {
   double tolerance = 0;  ///< of ‖r‖/‖b‖ of each slice; 0: all iterations
 };
 
-/// Solves (A^H A + λ) x = b for each slice by conjugate gradients, λ real [] or [batch], b [batch, y, x]. Gradients with
-/// respect to b, λ and the encoding's weights are those of the exact solution, from one more solve with the same
+/// Solves (A^H A + λ) x = b for each slice by conjugate gradients, λ real [] or [batch], b [batch, y, x]. Gradients
+/// with respect to b, λ and the encoding's weights are those of the exact solution, from one more solve with the same
 /// iterations (implicit differentiation): memory does not grow with the iterations.
 at::Tensor solve_normal(const EncodingPtr& encoding, const at::Tensor& b, const at::Tensor& lambda,
                         const SliceSolve& options = {});

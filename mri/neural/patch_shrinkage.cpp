@@ -15,8 +15,8 @@ namespace {
 /// Orthonormal DCT-II, [frequency, point].
 at::Tensor cosine_matrix(int64_t p) {
   const at::Tensor point = at::arange(p, at::kDouble) + 0.5, frequency = at::arange(p, at::kDouble).view({-1, 1});
-  at::Tensor c = at::cos(std::numbers::pi / static_cast<double>(p) * frequency * point) *
-                 std::sqrt(2 / static_cast<double>(p));
+  at::Tensor c =
+      at::cos(std::numbers::pi / static_cast<double>(p) * frequency * point) * std::sqrt(2 / static_cast<double>(p));
   c[0] /= std::sqrt(2.0);
   return c.to(at::kFloat);
 }
@@ -101,7 +101,8 @@ at::Tensor PatchShrinkage::forward(const at::Tensor& image, int64_t step) const 
   const int64_t rows = py / h, columns = px / h;
   // A patch is a square of four half-patches, each of which it shares with three others.
   const auto neighbour = [&](int64_t dy, int64_t dx) { return at::roll(blocks, {-dy, -dx}, {1, 2}); };
-  const at::Tensor upper = at::cat({blocks, neighbour(0, 1)}, 4), lower = at::cat({neighbour(1, 0), neighbour(1, 1)}, 4);
+  const at::Tensor upper = at::cat({blocks, neighbour(0, 1)}, 4),
+                   lower = at::cat({neighbour(1, 0), neighbour(1, 1)}, 4);
   const at::Tensor patches = at::cat({upper, lower}, 3).reshape({2, batch * rows * columns, p * p});
   const at::Tensor c = analyse(patches);
   const at::Tensor size = (c[0] * c[0] + c[1] * c[1] + 1e-12).sqrt();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
@@ -19,9 +20,15 @@ const std::vector<std::pair<std::string, Maker>>& makers() {
     return [preset](const Config& c, const SliceShape& s) { return make_unrolled(c, s, preset); };
   };
   static const std::vector<std::pair<std::string, Maker>> all{
-      {"sense", make_sense},          {"msense", make_msense},         {"density-sense", make_density_sense},
-      {"cg-sense", make_cg_sense},    {"l1-wavelet", make_l1_wavelet}, {"u-net", make_image_unet},
-      {"unrolled", unrolled("unrolled")}, {"modl", unrolled("modl")},  {"patch", unrolled("patch")},
+      {"sense", make_sense},
+      {"msense", make_msense},
+      {"density-sense", make_density_sense},
+      {"cg-sense", make_cg_sense},
+      {"l1-wavelet", make_l1_wavelet},
+      {"u-net", make_image_unet},
+      {"unrolled", unrolled("unrolled")},
+      {"modl", unrolled("modl")},
+      {"patch", unrolled("patch")},
       {"varnet", make_varnet},
   };
   return all;
@@ -44,8 +51,9 @@ void ReconstructionModel::check_fit(const SliceBatch& batch) const {
         return fmt::format("{}: its weights belong to slices of {} × {}, these are {} × {} [y, x]", describe(),
                            shape_.ny, shape_.nx, ny, nx);
       },
-      fmt::format("train a model on slices of {} × {}, or take one that fits any size (unrolled, modl, patch, varnet, u-net)",
-                  ny, nx));
+      fmt::format(
+          "train a model on slices of {} × {}, or take one that fits any size (unrolled, modl, patch, varnet, u-net)",
+          ny, nx));
 }
 
 std::vector<std::string> reconstruction_model_names() {
@@ -66,10 +74,17 @@ ReconstructionModelPtr make_reconstruction_model(const Config& config, const Sli
 
 std::vector<operators::ParameterGroup> model_parameter_groups(const torch::nn::Module& model, bool decay_transforms) {
   auto groups = operators::parameter_groups(model);
+  std::map<const void*, double> multipliers;
+  for (const auto& module : model.modules())
+    if (const auto* transform = dynamic_cast<const operators::PlaneTransform*>(module.get()))
+      for (const at::Tensor& weight : transform->parameters())
+        multipliers[weight.unsafeGetTensorImpl()] = transform->options().lr_multiplier;
   for (auto& group : groups) {
     const bool transform = group.name.rfind("transform", 0) == 0;
     if (transform ? !decay_transforms : undecayed(group.name)) group.weight_decay = false;
     if (transform && decay_transforms) group.weight_decay = true;
+    const auto multiplier = multipliers.find(group.tensor.unsafeGetTensorImpl());
+    if (multiplier != multipliers.end()) group.lr_multiplier = multiplier->second;
   }
   return groups;
 }
@@ -102,6 +117,7 @@ operators::PlaneOptions read_plane_options(const Config& config, const std::stri
                                    : operators::PlaneKind::weights;
   if (config.boolean(table + ".per_contrast", false)) options.sets = shape.contrasts;
   if (config.boolean(table + ".per_coil", false)) options.coils = shape.coils;
+  options.lr_multiplier = config.number_between(table + ".lr_multiplier", 1, 0, 1e3);
   options.tied_axes = config.boolean(table + ".tied_axes", false);
   const auto image = config.numbers(table + ".image", {});
   check<ConfigError>(image.empty() || image.size() == 2, [&] {

@@ -28,7 +28,8 @@ struct SliceShape {
   std::function<at::Tensor()> sampling_probability;
 };
 
-/// A model SliceBatch -> image [batch, y, x] complex64. The scale of k-space is that of its training: see slice_scale().
+/// A model SliceBatch -> image [batch, y, x] complex64. The scale of k-space is that of its training: see
+/// slice_scale().
 class ReconstructionModel : public torch::nn::Module {
  public:
   explicit ReconstructionModel(SliceShape shape) : shape_(std::move(shape)) {}
@@ -83,7 +84,8 @@ ReconstructionModelPtr make_varnet(const Config& config, const SliceShape& shape
 
 /// `model.layers`: "dense" or "monarch" (with model.nblocks), what convolutions are made of.
 operators::LinearFactory layer_factory(const Config& config);
-/// `model.encoding`: "fourier", or "monarch" / "dense" / "weights", a learned transform inside; registered with `model`.
+/// `model.encoding`: "fourier", or "monarch" / "dense" / "weights", a learned transform inside; registered with
+/// `model`.
 EncodingFactory read_encoding(const Config& config, const SliceShape& shape, torch::nn::Module& model,
                               std::shared_ptr<operators::PlaneTransform>& transform);
 /// The keys of the learned transform below `table`: per_contrast, per_coil, tied_axes, image.

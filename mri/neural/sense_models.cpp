@@ -14,7 +14,9 @@
 namespace monarch::mri {
 namespace {
 
-double combination_macs(const SliceShape& s) { return static_cast<double>(4 * s.coils * s.ny * s.nx); }
+double combination_macs(const SliceShape& s) {
+  return static_cast<double>(4 * s.coils * s.ny * s.nx);
+}
 
 /// Σ conj(S) G k with G the inverse Fourier transform or what was learned in its place.
 class Sense final : public ReconstructionModel {
@@ -69,8 +71,8 @@ class Sense final : public ReconstructionModel {
 class DensitySense final : public ReconstructionModel {
  public:
   DensitySense(const SliceShape& shape, double exponent) : ReconstructionModel(shape), exponent_(exponent) {
-    probability_ = register_buffer("probability", shape.sampling_probability ? shape.sampling_probability()
-                                                                             : at::ones({shape.ny, shape.nx}));
+    probability_ = register_buffer(
+        "probability", shape.sampling_probability ? shape.sampling_probability() : at::ones({shape.ny, shape.nx}));
   }
   at::Tensor forward(const SliceBatch& batch) override {
     const at::Tensor weight = probability_.clamp_min(1e-3).pow(-exponent_);

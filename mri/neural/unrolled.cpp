@@ -146,15 +146,16 @@ class Unrolled final : public ReconstructionModel {
   }
   bool fixed_extents() const override { return transform_ != nullptr; }
   std::string describe() const override {
-    std::string text = fmt::format("{}, {} iterations, {}", options_.label, options_.iterations,
-                                   regulariser_->describe());
+    std::string text =
+        fmt::format("{}, {} iterations, {}", options_.label, options_.iterations, regulariser_->describe());
     if (transform_) text += ", transform " + transform_->describe();
     return text;
   }
   double macs() const override {
     double normal = normal_macs(shape_);
     if (transform_) normal = static_cast<double>(shape_.coils) * (2 * transform_->macs() + 8.0 * shape_.ny * shape_.nx);
-    const double solves = options_.consistency == Consistency::gradient ? 1 : static_cast<double>(options_.solver_iterations);
+    const double solves =
+        options_.consistency == Consistency::gradient ? 1 : static_cast<double>(options_.solver_iterations);
     const double regularise = static_cast<double>(shape_.ny * shape_.nx) * regulariser_->macs();
     return static_cast<double>(options_.iterations) * (solves * normal + regularise) +
            static_cast<double>(options_.initial_iterations) * normal;

@@ -22,9 +22,10 @@ enum class PlaneKind { fourier, monarch, dense, weights };
 
 struct PlaneOptions {
   PlaneKind kind = PlaneKind::fourier;
-  bool tied_axes = false;  ///< one set of weights for both axes, which are then equally long
-  int64_t sets = 1;        ///< independent transforms, chosen by the sample (one for each echo)
-  int64_t coils = 0;       ///< a transform for each of so many coils; 0: all coils share one
+  bool tied_axes = false;    ///< one set of weights for both axes, which are then equally long
+  int64_t sets = 1;          ///< independent transforms, chosen by the sample (one for each echo)
+  double lr_multiplier = 1;  ///< of the learning rate of its weights, for optimisers that ask
+  int64_t coils = 0;         ///< a transform for each of so many coils; 0: all coils share one
   /// Points of the image that are computed, centred, per axis (y, x); the others are zero. {}: all.
   std::optional<std::array<int64_t, 2>> image;
 };
