@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "monarch/core/error.hpp"
 #include "monarch/core/log.hpp"
 #include "monarch/mri/learning/reconstruction_task.hpp"
@@ -33,10 +35,17 @@ class ReconstructionJob final : public TrainingJob {
   const training::Metrics& test_metrics() override { return task_->test_metrics(); }
   std::string test_text() override {
     const auto& m = test_metrics();
+    if (std::isnan(metric(m, "psnr"))) return fmt::format("loss of held-out samples {:.4f}", metric(m, "loss"));
     return fmt::format("PSNR {:.2f} dB complex, {:.2f} dB magnitude, SSIM {:.4f}, nRMSE {:.4f}", metric(m, "psnr"),
                        metric(m, "psnr_mag"), metric(m, "ssim"), metric(m, "nrmse"));
   }
   void add_to(nlohmann::ordered_json& result) override {
+    const auto& mask = task_->mask();
+    result["mask"] = {{"kind", mask.stored.empty() ? mri::mask_kind_name(mask.mask.kind) : "stored: " + mask.stored},
+                      {"accelerations", mask.accelerations},
+                      {"calibration", mask.mask.calibration},
+                      {"seed", mask.seed},
+                      {"test_scan", "the mask of a scan follows from seed, name of its file and acceleration"}};
     result["macs_per_slice"] = task_->model().macs();
     result["milliseconds_per_slice"] = task_->milliseconds_per_slice();
     result["metric_definitions"] = {

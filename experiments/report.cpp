@@ -223,6 +223,16 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
     page.add(Heading{2, "The same models elsewhere"});
     page.add(also_table(e, s));
   }
+  if (const auto definitions = result.runs.empty()
+                                   ? nlohmann::json()
+                                   : result.runs.front().json.value("metric_definitions", nlohmann::json());
+      definitions.is_object()) {
+    std::vector<std::string> lines;
+    for (const auto& [name, text] : definitions.items())
+      lines.push_back(fmt::format("`{}`: {}", name, text.get<std::string>()));
+    page.add(Heading{2, "Definitions"});
+    page.add(Bullets{lines});
+  }
   if (!e.scaled.empty()) {
     page.add(Heading{2, "What this preset scales down"});
     page.add(Paragraph{"These are not the paper's conditions. The same holds for every row:"});

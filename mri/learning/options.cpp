@@ -84,6 +84,7 @@ ReconstructionOptions ReconstructionOptions::from_config(const Config& config) {
     o.ssdu_fraction = config.number_between("task.ssdu_fraction", o.ssdu_fraction, 0.01, 0.99);
     o.ssdu_centre = config.integer_at_least("task.ssdu_centre", o.ssdu_centre, 0);
   }
+  if (o.supervision == Supervision::ssdu) o.selection = "loss";
   o.selection = config.choice<std::string>("task.selection", o.selection, {{"nrmse", "nrmse"}, {"loss", "loss"}});
   o.evaluation_batch = config.integer_at_least("task.evaluation_batch", o.evaluation_batch, 1);
   o.decay_transforms = config.boolean("task.decay_transforms", o.decay_transforms);

@@ -209,6 +209,30 @@ ReconstructionTask::Prepared ReconstructionTask::prepare(const std::vector<Slice
   return p;
 }
 
+/// Takes a random part of the samples of each slice out of the batch and returns where they were, [batch, y, x] bool.
+at::Tensor ReconstructionTask::hold_out(SliceBatch& batch, uint64_t seed, const std::vector<std::string>& streams) const {
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i < streams.size(); ++i) {
+    Rng rng(seed, streams[i]);
+    const at::Tensor sampled = batch.mask[static_cast<int64_t>(i)].cpu();
+    at::Tensor part = at::zeros_like(sampled);
+    const int64_t ny = sampled.size(0), nx = sampled.size(1), half = task_.ssdu_centre / 2;
+    auto from = sampled.accessor<bool, 2>();
+    auto to = part.accessor<bool, 2>();
+    for (int64_t y = 0; y < ny; ++y) {
+      for (int64_t x = 0; x < nx; ++x) {
+        const bool centre = std::abs(y - ny / 2) < half && std::abs(x - nx / 2) < half;
+        to[y][x] = from[y][x] && !centre && rng.uniform() < task_.ssdu_fraction;
+      }
+    }
+    parts.push_back(part);
+  }
+  const at::Tensor held = at::stack(parts).to(device_);
+  batch.mask = batch.mask & ~held;
+  batch.kspace = batch.kspace * batch.mask.unsqueeze(1);
+  return held;
+}
+
 double ReconstructionTask::accumulate_gradients(std::span<const int64_t> ids, double weight,
                                                 const training::Step& step) {
   std::vector<Slice> slices;
@@ -224,24 +248,9 @@ double ReconstructionTask::accumulate_gradients(std::span<const int64_t> ids, do
   Prepared p = prepare(slices, masks);
   at::Tensor held;
   if (task_.supervision == Supervision::ssdu) {
-    std::vector<at::Tensor> parts;
-    for (size_t i = 0; i < ids.size(); ++i) {
-      Rng rng(step.seed, fmt::format("ssdu {} {}", step.epoch, ids[i]));
-      const at::Tensor sampled = p.batch.mask[static_cast<int64_t>(i)].cpu();
-      at::Tensor part = at::zeros_like(sampled);
-      const int64_t ny = sampled.size(0), nx = sampled.size(1), half = task_.ssdu_centre / 2;
-      auto from = sampled.accessor<bool, 2>();
-      auto to = part.accessor<bool, 2>();
-      for (int64_t y = 0; y < ny; ++y)
-        for (int64_t x = 0; x < nx; ++x) {
-          const bool centre = std::abs(y - ny / 2) < half && std::abs(x - nx / 2) < half;
-          to[y][x] = from[y][x] && !centre && rng.uniform() < task_.ssdu_fraction;
-        }
-      parts.push_back(part);
-    }
-    held = at::stack(parts).to(device_);
-    p.batch.mask = p.batch.mask & ~held;
-    p.batch.kspace = p.batch.kspace * p.batch.mask.unsqueeze(1);
+    std::vector<std::string> streams;
+    for (const int64_t id : ids) streams.push_back(fmt::format("ssdu {} {}", step.epoch, id));
+    held = hold_out(p.batch, step.seed, streams);
   } else {
     check<DataError>(
         p.target.defined(),
@@ -326,7 +335,7 @@ training::Metrics ReconstructionTask::score(const SliceSet& set, const std::vect
       }
     }
   }
-  if (milliseconds) {
+  if (milliseconds && !times.empty()) {
     std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
     *milliseconds = times[times.size() / 2];
   }

@@ -45,6 +45,7 @@ class ReconstructionTask final : public training::Task {
   std::string describe_samples(std::span<const int64_t> ids) const override;
 
   const ReconstructionModel& model() const { return *model_; }
+  const MaskSettings& mask() const { return options_.mask; }
   /// Of the test slices, which are used here for the first time; with the model's ablation under <metric>_<ablation>.
   const training::Metrics& test_metrics();
   /// Milliseconds for a slice, median over the test slices of the largest acceleration.
@@ -68,6 +69,7 @@ class ReconstructionTask final : public training::Task {
   at::Tensor sampling_probability(const Slice& first) const;
   training::Metrics score(const SliceSet& set, const std::vector<int64_t>& indices, const Forward& forward,
                           std::vector<Shown>* shown = nullptr, double* milliseconds = nullptr);
+  at::Tensor hold_out(SliceBatch& batch, uint64_t seed, const std::vector<std::string>& streams) const;
   void choose_candidate();
 
   ReconstructionOptions task_;

@@ -154,6 +154,34 @@ iterations = 2
                Contains("ESPIRiT"));
 }
 
+TEST_CASE("a scan that was never fully sampled trains a network of its own") {
+  const TemporaryFolder folder;
+  const fs::path brain = data_file("mri/brain_8ch_kspace_cartesian.npy");
+  fs::copy_file(brain, folder / "brain.npy");
+  const std::string toml = R"([data]
+train = ["brain.npy"]
+test = ["brain.npy"]
+mask.acceleration = [1]
+[task]
+kind = "reconstruction"
+supervision = "ssdu"
+[training]
+epochs = 4
+evaluate_epochs = 4
+[training.optimiser]
+learning_rate = 3e-3
+[model]
+name = "patch"
+)";
+  const auto result = train(folder, "ssdu", toml);
+  REQUIRE(result["test"]["loss"].get<double>() > 0);
+  REQUIRE_FALSE(result["test"].contains("psnr"));
+  REQUIRE(run_monarch(folder.path(), "recon brain.npy --model ssdu -o images").exit_code == 0);
+  const auto full = run_monarch(folder.path(), "train ssdu.toml -o full --set task.supervision=full");
+  REQUIRE(full.exit_code == 3);
+  REQUIRE_THAT(full.errors, Contains("ssdu"));
+}
+
 TEST_CASE("reconstruction configs that make no sense are refused by name") {
   const TemporaryFolder folder;
   make_scans(folder);
