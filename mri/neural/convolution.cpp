@@ -53,7 +53,7 @@ double Convolution::macs() const {
 namespace {
 
 /// Instance normalisation and LeakyReLU. (LibTorch normalises planes of channels; its group normalisation, which takes
-/// channels last, sums squares in float32 and loses three digits of the gradient.)
+/// channels last, sums squares in float32 and loses two digits of the gradient.)
 at::Tensor activated(const at::Tensor& x) {
   at::Tensor y = at::instance_norm(x, {}, {}, {}, {}, true, 0.1, 1e-5, false);
   return at::leaky_relu_(y, kSlope);
