@@ -52,9 +52,10 @@ double Convolution::macs() const {
 
 namespace {
 
-/// Instance normalisation, as a group normalisation of single channels, which keeps channels last; then LeakyReLU.
+/// Instance normalisation and LeakyReLU. (LibTorch normalises planes of channels; its group normalisation, which takes
+/// channels last, sums squares in float32 and loses two digits of the gradient.)
 at::Tensor activated(const at::Tensor& x) {
-  at::Tensor y = at::group_norm(x, x.size(1));
+  at::Tensor y = at::instance_norm(x, {}, {}, {}, {}, true, 0.1, 1e-5, false);
   return at::leaky_relu_(y, kSlope);
 }
 
@@ -103,7 +104,7 @@ Unet::Unet(const UnetOptions& options, const operators::LinearFactory& linear) :
 
 at::Tensor Unet::forward(const at::Tensor& x) const {
   std::vector<at::Tensor> skips;
-  at::Tensor y = x;
+  at::Tensor y = x.contiguous();  // as the normalisation leaves it
   for (int64_t level = 0; level < options_.pools; ++level) {
     skips.push_back(down_[level]->forward(y));
     y = at::avg_pool2d(skips.back(), 2);

@@ -81,7 +81,7 @@ class ConvolutionalNet final : public torch::nn::Module {
 };
 
 /// complex [batch, y, x] -> real [batch, 2, y, x], and back. Both are views where they can be: real and imaginary part
-/// lie side by side, so that the networks between them run with channels last.
+/// lie side by side, so that a ConvolutionalNet between them runs with channels last.
 at::Tensor channels_of(const at::Tensor& image);
 at::Tensor image_of(const at::Tensor& channels);
 

@@ -181,3 +181,73 @@ TEST_CASE("the FNO benchmark runs without any peer and refuses options that make
     REQUIRE_FALSE(refused.errors.empty());
   }
 }
+
+TEST_CASE("the benchmark of learned reconstruction compares with PyTorch and times every model") {
+  const TemporaryFolder folder;
+  const auto run =
+      run_monarch(folder.path(), "bench mri-learned --quick --threads-list 1 --json-file report.json --python '" +
+                                     std::string(MONARCH_SOURCE_DIR) + "/.deps/peers/bin/python'");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  REQUIRE_THAT(run.output, Contains("48 × 32, 2 coils") && Contains("inverse transform") && Contains("goals"));
+  const auto report = read_json(folder / "report.json");
+  const bool peer = report["versions"].contains("torch");
+  REQUIRE(report["missing"].size() == (peer ? 0 : 1));
+  REQUIRE(report["cases"].size() == 1);
+  const auto& entry = report["cases"][0];
+  REQUIRE(entry["models"].size() == 6);
+  for (const auto& [name, model] : entry["models"].items()) {
+    INFO(name);
+    REQUIRE(model.contains("agreement") == peer);
+    if (peer) REQUIRE(model["agreement"]["output"].get<double>() <= 1e-4);
+    for (const auto* job : {"inference", "step"}) {
+      REQUIRE(model["jobs"][job]["monarch"]["seconds"].get<double>() > 0);
+      REQUIRE(model["jobs"][job].contains("torch") == peer);
+    }
+  }
+  REQUIRE(entry["transforms"]["monarch"]["over_fourier"].get<double>() > 0);
+  REQUIRE(report["goals"].size() == (peer ? 9 : 1));
+}
+
+TEST_CASE("the benchmark of non-uniform transforms checks its accuracy and says what it is missing") {
+  const TemporaryFolder folder;
+  const auto run =
+      run_monarch(folder.path(), "bench nufft --quick --threads-list 1 --json-file report.json --python '" +
+                                     std::string(MONARCH_SOURCE_DIR) + "/.deps/peers/bin/python'");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  REQUIRE_THAT(run.output, Contains("13 spokes") && Contains("cg-sense") && Contains("goals"));
+  const auto report = read_json(folder / "report.json");
+  const bool bart = report["versions"].contains("bart"), sigpy = report["versions"].contains("sigpy");
+  REQUIRE(report["missing"].size() == size_t(!bart + !sigpy));
+  for (const auto* job : {"forward", "adjoint", "cg-sense"}) {
+    INFO(job);
+    const auto& programs = report["cases"][0]["jobs"][job];
+    REQUIRE(programs["monarch"]["seconds"].get<double>() > 0);
+    REQUIRE(programs.contains("bart") == bart);
+    REQUIRE(programs.contains("sigpy") == sigpy);
+    REQUIRE(programs.contains("monarch planned") == (std::string(job) != "cg-sense"));
+  }
+  REQUIRE(report["cases"][0]["jobs"]["forward"]["monarch"]["error"].get<double>() <= 1e-5);
+  REQUIRE(report["cases"][0]["jobs"]["adjoint"]["monarch"]["error"].get<double>() <= 1e-5);
+  REQUIRE(report["goals"].size() == size_t(bart ? 4 : 2));
+}
+
+TEST_CASE("the MRI benchmarks run without peers and refuse options that make no sense") {
+  const TemporaryFolder folder;
+  const auto run = run_command(std::string("cd '") + folder.path().string() + "' && PATH=/nowhere '" + MONARCH_PROGRAM +
+                               "' --quiet bench mri-learned --quick --threads-list 1 --models patch --json");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  const auto report = nlohmann::json::parse(run.output);
+  REQUIRE(report["missing"].size() == 1);
+  REQUIRE(report["goals"].size() == 1);
+  for (const auto* arguments :
+       {"mri-learned --shape 512", "mri-learned --shape 500,160", "mri-learned --models gan", "mri-learned --coils 0",
+        "mri-learned --threads-list 0", "nufft --threads-list 0", "nufft --repeats 0"}) {
+    const auto refused = run_monarch(folder.path(), std::string("bench ") + arguments);
+    INFO(arguments << ": " << refused.errors);
+    REQUIRE(refused.exit_code == 2);
+    REQUIRE_FALSE(refused.errors.empty());
+  }
+}
