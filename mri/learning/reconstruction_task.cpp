@@ -293,11 +293,23 @@ training::Metrics ReconstructionTask::score(const SliceSet& set, const std::vect
         places.push_back(index);
         ++next;
       }
-      const Prepared p = prepare(slices, masks);
-      check<DataError>(p.target.defined(), [&] {
-        return fmt::format("{}: not fully sampled, and without a target image: nothing to compare with",
-                           slices[0].scan);
-      });
+      Prepared p = prepare(slices, masks);
+      if (!p.target.defined() && task_.supervision == Supervision::ssdu) {
+        std::vector<std::string> streams;
+        for (const int64_t index : places) streams.push_back("ssdu test " + set.describe(index));
+        const at::Tensor held = hold_out(p.batch, options_.mask.seed, streams);
+        model_->check_fit(p.batch);
+        const at::Tensor losses = held_out_loss(forward(p.batch), p.kspace, p.batch.maps, held).cpu();
+        for (int64_t i = 0; i < losses.size(0); ++i) means.add("loss", losses[i].item<double>());
+        continue;
+      }
+      check<DataError>(
+          p.target.defined(),
+          [&] {
+            return fmt::format("{}: not fully sampled, and without a target image: nothing to compare with",
+                               slices[0].scan);
+          },
+          "with task.supervision = \"ssdu\" held-out samples are compared");
       model_->check_fit(p.batch);
       const auto start = Clock::now();
       const at::Tensor image = forward(p.batch);
