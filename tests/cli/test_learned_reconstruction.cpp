@@ -37,7 +37,8 @@ batch = 2
 [training.optimiser]
 learning_rate = 3e-3
 weight_decay = 0
-)" + more + "[model]\n" + model + "\n";
+)" + more +
+         "[model]\n" + model + "\n";
 }
 
 void make_scans(const TemporaryFolder& folder) {
@@ -51,7 +52,8 @@ void make_scans(const TemporaryFolder& folder) {
 nlohmann::json train(const TemporaryFolder& folder, const std::string& name, const std::string& toml,
                      const std::string& more = "") {
   write_text(folder / (name + ".toml"), toml);
-  const auto result = run_monarch(folder.path(), fmt::format("train {0}.toml -o {0} --threads 1 --json {1}", name, more));
+  const auto result =
+      run_monarch(folder.path(), fmt::format("train {0}.toml -o {0} --threads 1 --json {1}", name, more));
   INFO(name << "\n" << result.errors);
   REQUIRE(result.exit_code == 0);
   return nlohmann::json::parse(result.output);
@@ -100,8 +102,9 @@ TEST_CASE("every model trains from a config") {
       {"unet", "name = \"u-net\"\nresidual = true\nwidth = 4\npools = 2"},
       {"unrolled", "name = \"unrolled\"\nwidth = 6\niterations = 2\nlayers = \"monarch\"\nnblocks = 2"},
       {"modl", "name = \"modl\"\nwidth = 6\niterations = 2\nencoding = \"monarch\""},
-      {"varnet", "name = \"varnet\"\ncascades = 2\nwidth = 4\npools = 2\nsensitivities = \"learned\"\n"
-                 "sensitivity_width = 4\nsensitivity_pools = 2"}};
+      {"varnet",
+       "name = \"varnet\"\ncascades = 2\nwidth = 4\npools = 2\nsensitivities = \"learned\"\n"
+       "sensitivity_width = 4\nsensitivity_pools = 2"}};
   for (const auto& [name, model] : models) {
     const auto result = train(folder, name, config(model), "--set " + once);
     REQUIRE(result["test"]["nrmse"].get<double>() > 0);
@@ -111,7 +114,8 @@ TEST_CASE("every model trains from a config") {
   const auto ssdu = train(folder, "ssdu", config("name = \"patch\"", ""), "--set task.supervision=ssdu --set " + once);
   REQUIRE(ssdu["test"]["nrmse"].get<double>() < 0.5);
   // Another slice size, another kind of model, another number of contrasts.
-  const auto made = run_monarch(folder.path(), "simulate mri --slices 1 --matrix 40 40 --coils 4 --echoes 1 -o other.h5");
+  const auto made =
+      run_monarch(folder.path(), "simulate mri --slices 1 --matrix 40 40 --coils 4 --echoes 1 -o other.h5");
   REQUIRE(made.exit_code == 0);
   const auto size = run_monarch(folder.path(), "recon other.h5 --model msense -o x");
   REQUIRE(size.exit_code == 1);

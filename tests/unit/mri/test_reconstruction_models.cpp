@@ -51,7 +51,9 @@ ReconstructionModelPtr make(const std::string& toml, const SliceShape& shape) {
   return model;
 }
 
-at::Tensor scalar_product(const at::Tensor& a, const at::Tensor& b) { return (a.conj() * b).sum(); }
+at::Tensor scalar_product(const at::Tensor& a, const at::Tensor& b) {
+  return (a.conj() * b).sum();
+}
 
 }  // namespace
 
@@ -72,7 +74,8 @@ TEST_CASE("plane transform: starts as the exact inverse, for odd, prime and even
 
 TEST_CASE("plane transform: the adjoint is the adjoint of what was learned", "[learned]") {
   for (const bool cropped : {false, true}) {
-    for (const auto kind : {operators::PlaneKind::monarch, operators::PlaneKind::dense, operators::PlaneKind::weights}) {
+    for (const auto kind :
+         {operators::PlaneKind::monarch, operators::PlaneKind::dense, operators::PlaneKind::weights}) {
       operators::PlaneOptions options;
       options.kind = kind;
       options.sets = 2;
@@ -86,7 +89,8 @@ TEST_CASE("plane transform: the adjoint is the adjoint of what was learned", "[l
       }
       const at::Tensor k = random({2, 3, 12, 10}, "k"), x = random({2, 3, 12, 10}, "x");
       const std::vector<int64_t> sets{1, 0};
-      const at::Tensor left = scalar_product(transform.inverse(k, sets), x), right = scalar_product(k, transform.inverse_adjoint(x, sets));
+      const at::Tensor left = scalar_product(transform.inverse(k, sets), x),
+                       right = scalar_product(k, transform.inverse_adjoint(x, sets));
       REQUIRE((left - right).abs().item<double>() <= 1e-4 * left.abs().item<double>());
       // Negative control: another set is another transform.
       REQUIRE((scalar_product(k, transform.inverse_adjoint(x, {0, 1})) - left).abs().item<double>() >
@@ -111,10 +115,9 @@ TEST_CASE("mSENSE: 57,472 real parameters at 512 × 160, and SENSE's image at th
   REQUIRE(relative_error(msense->forward(batch), sense->forward(batch)) <= 1e-5);
   REQUIRE(relative_error(msense->forward_ablated(batch), sense->forward(batch)) <= 1e-5);
   for (int64_t i = 0; i < 2; ++i) {
-    const at::Tensor expected =
-        sense_adjoint(batch.kspace[i].unsqueeze(1).contiguous(), batch.mask[i].unsqueeze(0),
-                      batch.maps[i].unsqueeze(1).unsqueeze(0).contiguous())
-            .image[0][0];
+    const at::Tensor expected = sense_adjoint(batch.kspace[i].unsqueeze(1).contiguous(), batch.mask[i].unsqueeze(0),
+                                              batch.maps[i].unsqueeze(1).unsqueeze(0).contiguous())
+                                    .image[0][0];
     REQUIRE(relative_error(sense->forward(batch)[i], expected) <= 1e-5);
   }
   REQUIRE_THROWS_AS(make("name = \"msense\"\ntransform.tied_axes = true", shape_of(batch)), ShapeError);
@@ -204,7 +207,8 @@ TEST_CASE("conjugate gradients: the implicit gradient is that of the solution", 
     const double down = value().item<double>();
     v.add_(step, h);
     const double expected = (up - down) / (2 * h);
-    const double found = v.is_complex() ? at::real(scalar_product(v.grad(), step)).item<double>() : (v.grad() * step).sum().item<double>();
+    const double found = v.is_complex() ? at::real(scalar_product(v.grad(), step)).item<double>()
+                                        : (v.grad() * step).sum().item<double>();
     INFO("shape " << v.sizes());
     REQUIRE(std::abs(found - expected) <= 2e-2 * std::abs(expected) + 2e-3);
   }
