@@ -11,6 +11,7 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/log.hpp"
+#include "monarch/core/memory.hpp"
 #include "monarch/core/progress.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/data/field_writer.hpp"
@@ -239,7 +240,10 @@ void add_predict(CLI::App& app) {
       ->delimiter(',');
   command->add_flag("--picture", a->picture, "Also OUTPUT's name as .png and .gif, of the first sample");
   command->add_flag("--json", a->json, "The summary as JSON on stdout");
-  command->callback([a] { run(*a); });
+  command->callback([a] {
+    keep_freed_memory();
+    run(*a);
+  });
 }
 
 }  // namespace monarch::apps

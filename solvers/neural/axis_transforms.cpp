@@ -10,6 +10,7 @@
 #include "monarch/core/text.hpp"
 #include "monarch/operators/monarch/roots.hpp"
 #include "monarch/operators/nn/activate.hpp"
+#include "monarch/solvers/neural/field_grid.hpp"
 
 namespace monarch::solvers {
 namespace {
@@ -17,15 +18,6 @@ namespace {
 using operators::AxisTransform;
 using operators::KeptModes;
 using operators::TransformFactors;
-
-std::string choice(const Config& config, const std::string& key, const std::string& fallback,
-                   const std::vector<std::string>& known) {
-  const std::string value = config.text(key, fallback);
-  check<ConfigError>(
-      std::find(known.begin(), known.end(), value) != known.end(),
-      [&] { return fmt::format("{}: {} = \"{}\" is unknown", config.name(), key, value); }, join_or(known));
-  return value;
-}
 
 /// {K, P}; a prime number of points takes one dense block.
 std::array<int64_t, 2> split(int64_t n) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "monarch/core/error.hpp"
@@ -113,6 +114,15 @@ int64_t positive(const Config& config, const std::string& key, int64_t fallback)
   const int64_t value = config.integer(key, fallback);
   check<ConfigError>(value >= 1,
                      [&] { return fmt::format("{}: {} must be positive, found {}", config.name(), key, value); });
+  return value;
+}
+
+std::string choice(const Config& config, const std::string& key, const std::string& fallback,
+                   const std::vector<std::string>& known) {
+  const std::string value = config.text(key, fallback);
+  check<ConfigError>(
+      std::find(known.begin(), known.end(), value) != known.end(),
+      [&] { return fmt::format("{}: {} = \"{}\" is unknown", config.name(), key, value); }, join_or(known));
   return value;
 }
 

@@ -55,5 +55,8 @@ std::vector<int64_t> integers_per_axis(const Config& config, const std::string& 
 Padding read_padding(const Config& config, at::IntArrayRef grid);
 /// A positive whole number. Throws ConfigError.
 int64_t positive(const Config& config, const std::string& key, int64_t fallback);
+/// One of the words of `known`. Throws ConfigError.
+std::string choice(const Config& config, const std::string& key, const std::string& fallback,
+                   const std::vector<std::string>& known);
 
 }  // namespace monarch::solvers

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
+
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/operators/nn/activate.hpp"
@@ -23,6 +25,14 @@ std::vector<KeptModes> kept_modes(size_t axes) {
   return kept;
 }
 
+at::Tensor initial_spectral(const std::vector<int64_t>& shape, SpectralInit init) {
+  const auto in = static_cast<double>(shape[0]), out = static_cast<double>(shape[1]);
+  if (init == SpectralInit::xavier) return at::randn(shape, at::kComplexFloat) * std::sqrt(2 / (in + out));
+  at::Tensor weight = at::rand(shape, at::kComplexFloat);
+  if (init == SpectralInit::zero_mean) weight = 2 * weight - at::complex(at::ones({}), at::ones({}));
+  return weight * (1 / (in * out));
+}
+
 LinearFactory mixing(int64_t blocks) {
   if (blocks == 0) return operators::dense_layers();
   operators::MonarchLinearOptions options;
@@ -37,11 +47,7 @@ PointwiseWeights pointwise_weights(const LinearLayer& layer) {
 }
 
 std::vector<int64_t> read_modes(const Config& config, int64_t axes, int64_t fallback, bool half_everywhere) {
-  const std::string convention = config.text("model.modes_convention", "script");
-  check<ConfigError>(
-      convention == "script" || convention == "neuraloperator",
-      [&] { return fmt::format("{}: model.modes_convention = \"{}\" is unknown", config.name(), convention); },
-      "script or neuraloperator");
+  const std::string convention = choice(config, "model.modes_convention", "script", {"script", "neuraloperator"});
   std::vector<int64_t> modes = integers_per_axis(config, "model.modes", fallback, axes);
   if (convention == "script") return modes;
   for (int64_t a = 0; a < axes; ++a) {
@@ -81,21 +87,29 @@ Fno::Fno(const FieldShape& shape, FnoOptions options)
   check_modes(options_.modes, grid, kept);
 
   const LinearFactory linear = mixing(options_.mixing_blocks);
-  lift_ = register_module("lift", linear({.in = shape.in_channels + coordinates_.channels(axes), .out = width}));
+  const int64_t lifted = options_.lift_hidden ? options_.lift_hidden : width;
+  lift_ = register_module("lift", linear({.in = shape.in_channels + coordinates_.channels(axes), .out = lifted}));
+  if (options_.lift_hidden) lift_out_ = register_module("lift_out", linear({.in = lifted, .out = width}));
   std::vector<int64_t> spectral{width, width};
   for (size_t a = 0; a < grid.size(); ++a)
     spectral.push_back(kept[a] == KeptModes::low_both ? 2 * options_.modes[a] : options_.modes[a]);
-  const double scale = 1.0 / static_cast<double>(width * width);
   std::vector<int64_t> positions{1, width};
   positions.insert(positions.end(), grid.begin(), grid.end());
   for (int64_t i = 0; i < options_.layers; ++i) {
-    at::Tensor weight = at::rand(spectral, at::kComplexFloat);
-    if (options_.zero_mean) weight = 2 * weight - at::complex(at::ones({}), at::ones({}));
-    spectral_.push_back(register_parameter(fmt::format("spectral{}", i), weight * scale));
+    spectral_.push_back(
+        register_parameter(fmt::format("spectral{}", i), initial_spectral(spectral, options_.spectral_init)));
     pointwise_.push_back(register_module(fmt::format("pointwise{}", i), linear({.in = width, .out = width})));
     if (options_.batch_norm) norms_.push_back(register_module(fmt::format("norm{}", i), torch::nn::BatchNorm1d(width)));
     if (options_.positional_bias)
       positional_bias_.push_back(register_parameter(fmt::format("positional_bias{}", i), at::zeros(positions)));
+    const int64_t hidden = options_.block_hidden;
+    if (hidden == 0) continue;
+    expand_.push_back(register_module(fmt::format("expand{}", i), linear({.in = width, .out = hidden})));
+    contract_.push_back(register_module(fmt::format("contract{}", i), linear({.in = hidden, .out = width})));
+    if (options_.block_skip == BlockSkip::soft_gating)
+      gate_.push_back(register_parameter(fmt::format("gate{}", i), at::ones({width})));
+    if (options_.block_skip == BlockSkip::linear)
+      skip_.push_back(register_module(fmt::format("skip{}", i), linear({.in = width, .out = width, .bias = false})));
   }
   head0_ = register_module("head0", linear({.in = width, .out = options_.projection}));
   head1_ = register_module("head1", linear({.in = options_.projection, .out = shape.out_channels}));
@@ -120,7 +134,13 @@ at::Tensor Fno::forward(const at::Tensor& x) {
 at::Tensor Fno::run(const at::Tensor& x) {
   const std::vector<int64_t> grid = grid_of(x), wide = options_.padding.padded(grid);
   const PointwiseWeights lift = pointwise_weights(lift_);
-  at::Tensor v = operators::pointwise_linear(coordinates_.append(x), lift.weight, lift.bias);
+  at::Tensor v = coordinates_.append(x);
+  if (options_.lift_hidden) {
+    const PointwiseWeights out = pointwise_weights(lift_out_);
+    v = operators::pointwise_mlp(v, lift.weight, lift.bias, out.weight, out.bias, options_.activation);
+  } else {
+    v = operators::pointwise_linear(v, lift.weight, lift.bias);
+  }
   v = options_.padding.pad(v);
   std::vector<AxisPass> passes;
   for (int64_t i = 0; i < options_.layers; ++i) {
@@ -130,18 +150,36 @@ at::Tensor Fno::run(const at::Tensor& x) {
     }
     const PointwiseWeights w = pointwise_weights(pointwise_[i]);
     const Activation activation = i + 1 < options_.layers ? options_.activation : Activation::none;
-    if (!options_.batch_norm && !options_.positional_bias) {
-      v = spectral_pass(v, passes, spectral_[i], w.weight, w.bias, activation);
-      continue;
-    }
-    v = spectral_pass(v, passes, spectral_[i], w.weight, w.bias, Activation::none);
-    if (options_.positional_bias) v = v + positional_bias_[i];
-    if (options_.batch_norm) v = norms_[i]->forward(v.flatten(2)).view(v.sizes());
-    v = operators::activate(v, activation);
+    const bool plain = !options_.batch_norm && !options_.positional_bias;
+    at::Tensor u = spectral_pass(v, passes, spectral_[i], w.weight, w.bias, plain ? activation : Activation::none);
+    if (options_.positional_bias) u = u + positional_bias_[i];
+    if (options_.batch_norm) u = norms_[i]->forward(u.flatten(2)).view(u.sizes());
+    if (!plain) u = operators::activate(u, activation);
+    v = options_.block_hidden ? channel_mlp(i, u, v, activation) : u;
   }
   if (options_.padding.any()) v = options_.padding.crop(v, grid);
   const PointwiseWeights q0 = pointwise_weights(head0_), q1 = pointwise_weights(head1_);
   return operators::pointwise_mlp(v, q0.weight, q0.bias, q1.weight, q1.bias, options_.activation);
+}
+
+at::Tensor Fno::channel_mlp(int64_t i, const at::Tensor& u, const at::Tensor& v, Activation activation) {
+  const PointwiseWeights b1 = pointwise_weights(expand_[i]), b2 = pointwise_weights(contract_[i]);
+  at::Tensor y = operators::pointwise_mlp(u, b1.weight, b1.bias, b2.weight, b2.bias, options_.activation);
+  switch (options_.block_skip) {
+    case BlockSkip::identity:
+      y = y + v;
+      break;
+    case BlockSkip::soft_gating: {
+      std::vector<int64_t> wide(v.dim() - 1, 1);
+      wide[0] = -1;
+      y = at::addcmul(y, v, gate_[i].view(wide));
+      break;
+    }
+    case BlockSkip::linear:
+      y = y + operators::pointwise_linear(v, skip_[i]->densify(), {});
+      break;
+  }
+  return operators::activate(y, activation);
 }
 
 std::string Fno::describe() const {
@@ -155,6 +193,8 @@ std::string Fno::describe() const {
   if (t.kind != TransformKind::fourier)
     text += fmt::format(", transforms {} ({})", t.per_layer ? "per layer" : "shared by the layers",
                         transforms_[0]->describe());
+  if (options_.lift_hidden) text += fmt::format(", lift through {} channels", options_.lift_hidden);
+  if (options_.block_hidden) text += fmt::format(", channel MLPs of {}", options_.block_hidden);
   if (options_.batch_norm) text += ", batch normalisation";
   if (options_.mixing_blocks) text += fmt::format(", Monarch mixing of {} blocks", options_.mixing_blocks);
   if (options_.positional_bias) text += ", positional bias";
@@ -163,37 +203,46 @@ std::string Fno::describe() const {
 
 NeuralSolverPtr make_fno(const Config& config, const FieldShape& shape, TransformKind kind) {
   const int64_t axes = static_cast<int64_t>(shape.grid.size());
-  const std::string variant = config.text("model.variant", "published");
-  check<ConfigError>(
-      variant == "published" || variant == "paper-2020",
-      [&] { return fmt::format("{}: model.variant = \"{}\" is unknown", config.name(), variant); },
-      "published or paper-2020");
-  const bool old = variant == "paper-2020";
+  const std::string variant =
+      choice(config, "model.variant", "published", {"published", "paper-2020", "neuraloperator"});
+  const bool old = variant == "paper-2020", blocks = variant == "neuraloperator";
   const int64_t modes = old ? 8 : axes == 1 ? 16 : axes == 2 ? 12 : 8;
   FnoOptions options;
   options.modes = read_modes(config, axes, modes);
   options.width = positive(config, "model.width", axes == 1 ? 64 : 20);
   options.layers = positive(config, "model.layers", 4);
-  options.projection = positive(config, "model.projection", 128);
-  options.coordinates = coordinates_from_name(config.text("model.coordinates", "inclusive"));
+  options.projection = positive(config, "model.projection", blocks ? 2 * options.width : 128);
+  options.lift_hidden = config.integer("model.lift_hidden", blocks ? 2 * options.width : 0);
+  check<ConfigError>(
+      options.lift_hidden >= 0,
+      [&] { return fmt::format("{}: model.lift_hidden = {} is negative", config.name(), options.lift_hidden); },
+      "a number of channels, or 0 for a lift of one layer");
+  options.coordinates = coordinates_from_name(config.text("model.coordinates", blocks ? "exclusive" : "inclusive"));
   options.activation = operators::activation_from_name(config.text("model.activation", old ? "relu" : "gelu"));
-  const std::string norm = config.text("model.norm", old ? "batch" : "none");
+  options.batch_norm = choice(config, "model.norm", old ? "batch" : "none", {"none", "batch"}) == "batch";
+  const std::string init =
+      choice(config, "model.spectral_init", blocks ? "xavier" : "published", {"published", "zero-mean", "xavier"});
+  options.spectral_init = init == "xavier"      ? SpectralInit::xavier
+                          : init == "zero-mean" ? SpectralInit::zero_mean
+                                                : SpectralInit::published;
+  const double expansion = config.number("model.block_mlp", blocks ? 0.5 : 0.0);
+  options.block_hidden = std::llround(expansion * static_cast<double>(options.width));
   check<ConfigError>(
-      norm == "none" || norm == "batch",
-      [&] { return fmt::format("{}: model.norm = \"{}\" is unknown", config.name(), norm); }, "none or batch");
-  options.batch_norm = norm == "batch";
-  const std::string init = config.text("model.spectral_init", "published");
-  check<ConfigError>(
-      init == "published" || init == "zero-mean",
-      [&] { return fmt::format("{}: model.spectral_init = \"{}\" is unknown", config.name(), init); },
-      "published or zero-mean");
-  options.zero_mean = init == "zero-mean";
+      expansion == 0 || options.block_hidden > 0,
+      [&] {
+        return fmt::format("{}: model.block_mlp = {} leaves {} of {} channels inside a block", config.name(), expansion,
+                           options.block_hidden, options.width);
+      },
+      "the channels of the MLP over model.width, such as 0.5, or 0 for none");
+  if (options.block_hidden > 0) {
+    const std::string skip = choice(config, "model.block_skip", "soft-gating", {"identity", "soft-gating", "linear"});
+    options.block_skip = skip == "identity" ? BlockSkip::identity
+                         : skip == "linear" ? BlockSkip::linear
+                                            : BlockSkip::soft_gating;
+  }
   options.padding = read_padding(config, shape.grid);
-  const std::string mix = config.text("model.mixing", "dense");
-  check<ConfigError>(
-      mix == "dense" || mix == "monarch",
-      [&] { return fmt::format("{}: model.mixing = \"{}\" is unknown", config.name(), mix); }, "dense or monarch");
-  if (mix == "monarch") options.mixing_blocks = positive(config, "model.nblocks", 4);
+  if (choice(config, "model.mixing", "dense", {"dense", "monarch"}) == "monarch")
+    options.mixing_blocks = positive(config, "model.nblocks", 4);
   options.positional_bias = config.boolean("model.positional_bias", false);
   options.transform = read_transform_settings(config, kind, axes);
   return std::make_shared<Fno>(shape, std::move(options));

@@ -84,9 +84,9 @@ void load_published_fno(NeuralSolver& solver, const std::map<std::string, at::Te
                         const std::string& origin) {
   const c10::NoGradGuard no_grad;
   const auto* fno = dynamic_cast<const Fno*>(&solver);
-  check<DataError>(fno && fno->options().mixing_blocks == 0, [&] {
-    return fmt::format("{}: weights of a published FNO do not fit into: {}", origin, solver.describe());
-  });
+  check<DataError>(
+      fno && fno->options().mixing_blocks == 0 && fno->options().block_hidden == 0 && fno->options().lift_hidden == 0,
+      [&] { return fmt::format("{}: weights of a published FNO do not fit into: {}", origin, solver.describe()); });
   Published file(tensors, origin);
   auto own = solver.named_parameters();
   const auto buffers = solver.named_buffers();

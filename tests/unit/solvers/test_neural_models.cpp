@@ -49,6 +49,13 @@ std::vector<Case> small_models() {
           {"name = 'fno'\nmodes = 3\nwidth = 4\nlayers = 2\nprojection = 8\npositional_bias = true", {3, 1, {12, 12}}},
           {"name = 'fno'\nmodes = 3\nwidth = 4\nlayers = 2\nprojection = 8\nnorm = 'batch'", {3, 1, {12, 12}}},
           {"name = 'monarch-no'\nmodes = 3\nwidth = 4\nlayers = 2\nprojection = 8", {3, 1, {12, 12}}},
+          {"name = 'fno'\nvariant = 'neuraloperator'\nmodes = 3\nwidth = 4\nlayers = 2", {3, 1, {12, 10}}},
+          {"name = 'fno'\nmodes = 3\nwidth = 8\nlayers = 2\nprojection = 16\nmixing = 'monarch'\nnblocks = 2\nnorm = "
+           "'batch'\nblock_mlp = 1\nblock_skip = 'identity'",
+           {3, 1, {15}}},
+          {"name = 'monarch-no'\nmodes = 3\nwidth = 4\nlayers = 2\nprojection = 8\nlift_hidden = 6\nblock_mlp = "
+           "2\nblock_skip = 'linear'",
+           {3, 1, {12, 12}}},
           {"name = 'f-fno'\nmodes = 4\nwidth = 6\nlayers = 2\nprojection = 8\nactivation = 'gelu'", {3, 1, {12, 10}}},
           {"name = 'f-fno'\nmodes = 4\nwidth = 6\nlayers = 2\nprojection = 8\nshare_weights = false\nweight_norm = "
            "false\nactivation = 'gelu'\ntransform.kind = 'monarch'",
@@ -58,6 +65,47 @@ std::vector<Case> small_models() {
           {"name = 'tf-net'\nwidth = 4\ncomponents = 2\nframes = 3", {10, 2, {16, 32}}},
           {"name = 'resnet'\nwidth = 6\nblocks = 2\nboundary = 'circular'", {3, 1, {12, 9}}},
           {"name = 'mean'", {3, 2, {12, 9}}}};
+}
+
+at::Tensor pointwise(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {}) {
+  const at::Tensor y = at::einsum("oi,bixy->boxy", {weight, x});
+  return bias.defined() ? y + bias.view({-1, 1, 1}) : y;
+}
+
+/// The two-dimensional FNO of a model's parameters by torch.fft, channel MLPs and a lift of two layers included.
+at::Tensor plain_fno(const NeuralSolver& model, const at::Tensor& x, int64_t layers) {
+  const auto parameters = model.named_parameters();
+  const auto has = [&](const std::string& name) { return parameters.contains(name); };
+  const auto layer = [&](const std::string& name, const at::Tensor& v) {
+    return pointwise(v, parameters[name + ".weight"], parameters[name + ".bias"]);
+  };
+  at::Tensor v = layer("lift", x);
+  if (has("lift_out.weight")) v = layer("lift_out", at::gelu(v));
+  const int64_t n0 = x.size(2), n1 = x.size(3);
+  for (int64_t i = 0; i < layers; ++i) {
+    const std::string k = std::to_string(i);
+    const at::Tensor r = parameters["spectral" + k];
+    const int64_t m0 = r.size(2) / 2, m1 = r.size(3);
+    const at::Tensor all = at::fft_rfft2(v);
+    const at::Tensor low = at::cat({all.narrow(2, 0, m0), all.narrow(2, n0 - m0, m0)}, 2).narrow(3, 0, m1);
+    const at::Tensor mixed = at::einsum("bixy,ioxy->boxy", {low, r});
+    const at::Tensor rows =
+        at::cat({mixed.narrow(2, 0, m0), at::zeros({x.size(0), r.size(1), n0 - 2 * m0, m1}, low.options()),
+                 mixed.narrow(2, m0, m0)},
+                2);
+    const at::Tensor columns = at::zeros({x.size(0), r.size(1), n0, n1 / 2 + 1 - m1}, low.options());
+    at::Tensor u = at::fft_irfft2(at::cat({rows, columns}, 3), at::IntArrayRef{n0, n1}) + layer("pointwise" + k, v);
+    if (i + 1 < layers) u = at::gelu(u);
+    if (has("expand" + k + ".weight")) {
+      at::Tensor y = layer("contract" + k, at::gelu(layer("expand" + k, u)));
+      y = y + (has("gate" + k)               ? v * parameters["gate" + k].view({-1, 1, 1})
+               : has("skip" + k + ".weight") ? pointwise(v, parameters["skip" + k + ".weight"])
+                                             : v);
+      u = i + 1 < layers ? at::gelu(y) : y;
+    }
+    v = u;
+  }
+  return layer("head1", at::gelu(layer("head0", v)));
 }
 
 at::Tensor input_of(const FieldShape& shape, int64_t batch = 2) {
@@ -105,6 +153,57 @@ TEST_CASE("parameter counts are those of the studies of learned transforms") {
   REQUIRE(count(space_time + "modes = 6\nname = 'fno'", {1, 1, {16, 16}}) == 149185);
   REQUIRE(count(space_time + "modes = 6\nname = 'monarch-no'", {1, 1, {16, 16}}) == 150209);
   REQUIRE(count(space_time + "modes = 8\nname = 'fno'", {1, 1, {16, 16}}) == 263873);
+}
+
+TEST_CASE("channel MLPs, their skips and a lift of two layers have the parameters of neuraloperator's FNO") {
+  const FieldShape shape{1, 1, {16, 16}};
+  const std::string size = "modes = 6\nwidth = 32\n", fno = "name = 'fno'\n" + size;
+  REQUIRE(count(fno + "variant = 'neuraloperator'", shape) == 602977);
+  REQUIRE(count("name = 'monarch-no'\nvariant = 'neuraloperator'\n" + size, shape) == 602977 + 1024);
+  const auto more = [&](const std::string& lines) { return count(fno + lines, shape) - count(fno, shape); };
+  REQUIRE(more("block_mlp = 0.5\nblock_skip = 'identity'") == 4 * (32 * 16 + 16 + 16 * 32 + 32));
+  REQUIRE(more("block_mlp = 0.5") == 4 * (32 * 16 + 16 + 16 * 32 + 32 + 32));
+  REQUIRE(more("block_mlp = 0.5\nblock_skip = 'linear'") == 4 * (32 * 16 + 16 + 16 * 32 + 32 + 32 * 32));
+  REQUIRE(more("lift_hidden = 64") == 3 * 64 + 64 + 64 * 32 + 32 - (3 * 32 + 32));
+}
+
+TEST_CASE("an FNO with channel MLPs is the composition of torch.fft and pointwise layers, in value and gradient") {
+  for (const std::string lines :
+       {"", "lift_hidden = 7", "block_mlp = 0.5", "block_mlp = 0.5\nblock_skip = 'identity'",
+        "block_mlp = 2\nblock_skip = 'linear'", "lift_hidden = 7\nblock_mlp = 0.5\nspectral_init = 'xavier'"}) {
+    INFO(lines);
+    auto model = make_model(
+        "name = 'fno'\nmodes = [3, 4]\nwidth = 6\nlayers = 3\nprojection = 8\ncoordinates = 'none'\n" + lines,
+        {3, 2, {12, 10}});
+    at::Tensor x = at::randn({2, 3, 12, 10}).requires_grad_();
+    {
+      const c10::NoGradGuard no_grad;  // spectral weights that are seen, gates that differ
+      for (auto& item : model->named_parameters())
+        if (item.key().starts_with("spectral") || item.key().starts_with("gate"))
+          item.value().add_(0.2 * at::randn_like(item.value()));
+    }
+    const at::Tensor y = model->forward(x), expected = plain_fno(*model, x, 3);
+    REQUIRE(distance(y, expected) <= 2e-6);
+    std::vector<at::Tensor> leaves = model->parameters();
+    leaves.push_back(x);
+    const at::Tensor cotangent = at::randn_like(y);
+    const auto gradients = [&](const at::Tensor& out) {
+      std::vector<at::Tensor> result;
+      for (at::Tensor& leaf : leaves) leaf.mutable_grad() = at::Tensor();
+      (out * cotangent).sum().backward();
+      for (const at::Tensor& leaf : leaves)
+        result.push_back(leaf.grad().is_complex() ? at::view_as_real(leaf.grad().resolve_conj()) : leaf.grad());
+      return result;
+    };
+    const auto mine = gradients(y), plain = gradients(expected);
+    for (size_t i = 0; i < leaves.size(); ++i) REQUIRE(distance(mine[i], plain[i]) <= 2e-5);
+    if (!lines.empty()) {
+      const auto other = make_model(
+          "name = 'fno'\nmodes = [3, 4]\nwidth = 6\nlayers = 3\nprojection = 8\ncoordinates = 'none'\n" + lines,
+          {3, 2, {12, 10}}, 2);
+      REQUIRE_FALSE(distance(y, plain_fno(*other, x, 3)) <= 1e-3);
+    }
+  }
 }
 
 TEST_CASE("neuraloperator's n_modes count both signs") {
@@ -168,6 +267,7 @@ TEST_CASE("a published checkpoint of another model is refused by name") {
   REQUIRE_THROWS_WITH(into(base + "width = 5\nlayers = 3", {3, 1, {12, 10}}),
                       Contains("no place for") && Contains("conv3"));
   REQUIRE_THROWS_AS(into("name = 'u-net'\nwidth = 4", {3, 1, {32, 32}}), DataError);
+  REQUIRE_THROWS_WITH(into(base + "width = 5\nblock_mlp = 1", {3, 1, {12, 10}}), Contains("channel MLPs of 5"));
 }
 
 TEST_CASE("without coordinates an FNO commutes with translations of the torus, with them it does not") {
@@ -387,9 +487,12 @@ TEST_CASE("wrong inputs and options are refused by name") {
   REQUIRE_THROWS_WITH(made("name = 'fno'\nmodes = 3\nwidht = 4"), Contains("did you mean 'model.width'"));
   REQUIRE_THROWS_WITH(made("name = 'fno'\nmodes = 3\nwidth = 0"), Contains("model.width must be positive"));
   REQUIRE_THROWS_WITH(made("name = 'fno'\nmodes = 3\nnblocks = 2"), Contains("model.nblocks"));  // mixing is dense
-  for (const char* wrong : {"variant = 'new'", "norm = 'layer'", "spectral_init = 'normal'", "mixing = 'sparse'",
-                            "coordinates = 'polar'", "activation = 'tanh'", "modes_convention = 'mine'", "padding = -1",
-                            "padding = 13", "transform.kind = 'wavelet'", "transform.share = 'none'"}) {
+  REQUIRE_THROWS_WITH(made("name = 'fno'\nmodes = 3\nblock_skip = 'linear'"), Contains("model.block_skip"));  // no MLP
+  for (const char* wrong :
+       {"variant = 'new'", "norm = 'layer'", "spectral_init = 'normal'", "mixing = 'sparse'", "coordinates = 'polar'",
+        "activation = 'tanh'", "modes_convention = 'mine'", "padding = -1", "block_mlp = -0.5", "block_mlp = 0.01",
+        "block_mlp = 1\nblock_skip = 'dense'", "lift_hidden = -1", "padding = 13", "transform.kind = 'wavelet'",
+        "transform.share = 'none'"}) {
     INFO(wrong);
     REQUIRE_THROWS_AS(made("name = 'monarch-no'\nmodes = 3\n" + base + wrong), ConfigError);
   }
