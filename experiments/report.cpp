@@ -17,6 +17,8 @@ namespace fs = std::filesystem;
 namespace monarch::experiments {
 namespace {
 
+constexpr size_t kWidestTable = 8;  // columns of numbers
+
 std::string with_spread(double mean, double spread, int64_t digits, bool several) {
   return several ? fmt::format("{:.{}f} ± {:.{}f}", mean, digits, spread, digits)
                  : fmt::format("{:.{}f}", mean, digits);
@@ -77,17 +79,21 @@ Table main_table(const Experiment& e, const Summary& s) {
   return table;
 }
 
-/// The metrics of `also`, of rows and references.
-Table also_table(const Experiment& e, const Summary& s) {
+/// Metrics first … end - 1 of `also`, of the rows and references that have them.
+Table also_table(const Experiment& e, const Summary& s, size_t first, size_t end) {
   Table table{{"model"}, {}, 1};
-  for (const Also& also : e.also)
+  for (size_t i = first; i < end; ++i)
     for (const Column& column : e.columns)
-      table.header.push_back(e.columns.size() == 1 ? also.label : fmt::format("{}, {}", also.label, column.label));
+      table.header.push_back(e.columns.size() == 1 ? e.also[i].label
+                             : end - first == 1    ? column.label
+                                                   : fmt::format("{}, {}", e.also[i].label, column.label));
   for (size_t r = 0; r < e.rows.size(); ++r) {
     std::vector<std::string> cells{e.rows[r].label};
-    for (size_t i = 0; i < e.also.size(); ++i)
+    bool known = false;
+    for (size_t i = first; i < end; ++i) {
       for (size_t c = 0; c < e.columns.size(); ++c) {
         const Score& score = s.also[i][r][c];
+        known = known || score.known;
         if (!score.known) {
           cells.push_back("–");
           continue;
@@ -98,17 +104,21 @@ Table also_table(const Experiment& e, const Summary& s) {
         if (paper != e.rows[r].paper.end()) text += fmt::format(" (paper {})", paper->second);
         cells.push_back(text);
       }
-    table.rows.push_back(std::move(cells));
+    }
+    if (known) table.rows.push_back(std::move(cells));
   }
   for (const Reference& reference : e.references) {
     std::vector<std::string> cells{fmt::format("*{}*", reference.label)};
-    for (const Also& also : e.also)
+    bool known = false;
+    for (size_t i = first; i < end; ++i) {
       for (size_t c = 0; c < e.columns.size(); ++c) {
-        const auto value = reference.values.find(also.metric);
-        cells.push_back(value == reference.values.end() || c > 0 ? "–"
-                                                                 : fmt::format("{:.{}f}", value->second, e.digits));
+        const auto value = reference.values.find(e.also[i].metric);
+        const bool here = value != reference.values.end() && c == 0;
+        known = known || here;
+        cells.push_back(here ? fmt::format("{:.{}f}", value->second, e.digits) : "–");
       }
-    table.rows.push_back(std::move(cells));
+    }
+    if (known) table.rows.push_back(std::move(cells));
   }
   return table;
 }
@@ -220,8 +230,13 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
     if (!reference.note.empty()) notes.push_back(fmt::format("*{}*: {}", reference.label, reference.note));
   if (!notes.empty()) page.add(Bullets{notes});
   if (!e.also.empty()) {
-    page.add(Heading{2, "The same models elsewhere"});
-    page.add(also_table(e, s));
+    page.add(Heading{2, "The same models by other metrics"});
+    const bool narrow = e.also.size() * e.columns.size() <= kWidestTable;
+    if (narrow) page.add(also_table(e, s, 0, e.also.size()));
+    for (size_t i = 0; i < e.also.size() && !narrow; ++i) {
+      page.add(Heading{3, e.also[i].label});
+      page.add(also_table(e, s, i, i + 1));
+    }
   }
   if (const auto definitions = result.runs.empty()
                                    ? nlohmann::json()
