@@ -11,6 +11,7 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/operators/fourier.hpp"
+#include "monarch/operators/monarch/columns.hpp"
 
 namespace monarch::operators {
 namespace {
@@ -156,6 +157,12 @@ at::Tensor PlaneTransform::along(const Axis& axis, const at::Tensor& x, int64_t 
     const at::Tensor rows = given.transpose(dim, -1);
     result = at::matmul(rows, inverse ? g[member].transpose(0, 1) : g[member].conj()).transpose(dim, -1);
   } else {
+    const bool columns = dim == 2 && axis.image == axis.n && !axis.layout.output.defined();
+    if (columns) {
+      const at::Tensor w1 = axis.w1[member], w2 = axis.w2[member], planes = x.flatten(0, 1);
+      const auto adjoint = [](const at::Tensor& w) { return w.conj().transpose(1, 2); };
+      return (inverse ? monarch_columns(planes, w1, w2) : monarch_columns(planes, adjoint(w2), adjoint(w1))).view_as(x);
+    }
     const TransformFactors f = factors(axis, member);
     const int64_t k = f.factors.w1.size(0);
     if (inverse) {
