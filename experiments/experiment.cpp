@@ -135,10 +135,13 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   const auto shared = config.tables("simulated");
   const auto shared_names = names_of(shared);
   check_names(preset, "simulated", shared_names);
+  const auto wanted_data = preset.texts("make", shared_names);
+  for (const auto& name : wanted_data) index_of(shared_names, name, "simulated data");
   for (size_t i = 0; i < shared.size(); ++i) {
+    const bool wanted = std::find(wanted_data.begin(), wanted_data.end(), shared_names[i]) != wanted_data.end();
     const Config own = preset.section("simulated." + shared_names[i]);
-    e.simulated.push_back({shared_names[i], words(own.text("simulate", shared[i].text("simulate"))),
-                           shared[i].text("file")});
+    Simulated made{shared_names[i], words(own.text("simulate", shared[i].text("simulate"))), shared[i].text("file")};
+    if (wanted) e.simulated.push_back(std::move(made));
     shared[i].finish();
     own.finish();
   }

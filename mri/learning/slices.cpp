@@ -77,6 +77,9 @@ std::vector<fs::path> expand_files(const std::vector<std::string>& files) {
     std::error_code error;
     const fs::path path = word;
     if (path.extension() == ".json") {
+      check<DataError>(
+          fs::exists(path, error), [&] { return fmt::format("{}: there is no such list of scans", word); },
+          "SKM-TEA is needed: docs/learned-reconstruction.md says where to get it and how to place it below --data");
       // ROOT/annotations/VERSION/SPLIT.json lists scans of ROOT/files_recon_calib-24.
       const fs::path root = fs::absolute(path).parent_path().parent_path().parent_path();
       for (const auto& scan : data::load_scan_list(path)) {

@@ -39,11 +39,17 @@ TEST_CASE("the MRI tables run as smoke, with published values beside ours") {
     const auto json = nlohmann::json::parse(result.output);
     REQUIRE(json["rows"].size() >= 4);
     for (const auto& row : json["rows"])
-      for (const auto& [column, cell] : row["columns"].items()) REQUIRE(cell["mean"].get<double>() > 0);  // dB; a plain U-Net has not learned much yet
+      for (const auto& [column, cell] : row["columns"].items())
+        REQUIRE(cell["mean"].get<double>() > 0);  // dB; a plain U-Net has not learned much yet
     for (const auto* file : {"report.md", "report.html", "summary.json", "figures/overview.svg"})
       REQUIRE(fs::file_size(folder / name / file) > 0);
     const std::string page = read_bytes(folder / name / "report.md");
     REQUIRE_THAT(page, Contains("SSIM") && Contains("CG-SENSE"));
+    const auto paper =
+        run_monarch(folder.path(), "reproduce " + name + " --preset paper --data nowhere --out paper" + name);
+    REQUIRE(paper.exit_code != 0);
+    REQUIRE_THAT(paper.errors, Contains("train.json") && Contains("SKM-TEA"));
+    REQUIRE_FALSE(fs::exists(folder / ("paper" + name) / "data"));
     if (name == "table4") REQUIRE_THAT(page, Contains("32.8") && Contains("(paper 35.4)"));
   }
 }
