@@ -201,6 +201,11 @@ data::TokenSetInfo prepare(const TextArguments& a, const data::Tokenizer& tokeni
   return info;
 }
 
+/// Names of files need not be UTF-8.
+std::string json_text(const nlohmann::json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 std::string split_text(const data::TokenSplit& split) {
   std::string text = fmt::format("{} tokens, {} documents, {}", thousands(split.tokens), thousands(split.documents),
                                  bytes_text(static_cast<double>(split.bytes)));
@@ -247,7 +252,7 @@ void run_text(TextArguments& a) {
     result["folder"] = a.output;
     result["seconds"] = seconds;
     result["megabytes_per_second"] = bytes * 1e-6 / seconds;
-    fmt::print("{}\n", result.dump(2));
+    fmt::print("{}\n", json_text(result));
     return;
   }
   auto rows = rows_of(info, a.output);
@@ -280,14 +285,13 @@ void run_decode(const DecodeArguments& a) {
     fmt::print("{}{}", text, text.ends_with('\n') ? "" : "\n");
     return;
   }
-  fmt::print("{}\n", nlohmann::json{{"folder", a.folder},
-                                    {"split", a.split},
-                                    {"first", a.first},
-                                    {"tokens", ids},
-                                    {"text", text},
-                                    {"cut_characters", cut},
-                                    {"verified", a.verify}}
-                         .dump(2));
+  fmt::print("{}\n", json_text({{"folder", a.folder},
+                                {"split", a.split},
+                                {"first", a.first},
+                                {"tokens", ids},
+                                {"text", text},
+                                {"cut_characters", cut},
+                                {"verified", a.verify}}));
 }
 
 }  // namespace

@@ -226,6 +226,7 @@ std::shared_ptr<const Tokenizer> parse_tokenizer_json(const VocabularyText& file
     if (root.contains("added_tokens")) {
       for (const auto& added : root["added_tokens"]) {
         const auto token = added.at("content").get<std::string>();
+        demand(added, "special", true, fmt::format("{}: added token '{}'", name, token));
         if (added.at("id").is_number_integer() && tokens.has(token, added["id"].get<int64_t>())) continue;
         tokens.add(token, added["id"]);
       }

@@ -114,6 +114,7 @@ TEST_CASE("tokenizer.json that describes something else") {
   REQUIRE_THAT(changed(bert, "/normalizer/lowercase", false), Contains("lowercase is false"));
   REQUIRE_THAT(changed(bert, "/normalizer/strip_accents", false), Contains("strip_accents"));
   REQUIRE_THAT(changed(bert, "/model/max_input_chars_per_word", 50), Contains("max_input_chars_per_word is 50"));
+  REQUIRE_THAT(changed(bert, "/added_tokens/0/special", false), Contains("special is false"));
   REQUIRE_THAT(changed(bert, "/added_tokens/0/content", "new"), Contains("same id"));
   REQUIRE_THAT(json_error(nlohmann::json::array()), Contains("has no model.vocab"));
 }
