@@ -26,9 +26,13 @@ void add_reproduce(CLI::App& app);
 void add_simulate(CLI::App& app);
 void add_train(CLI::App& app);
 void add_predict(CLI::App& app);
+void add_prepare(CLI::App& app);
 
 /// Two columns, aligned, on stdout.
 void print_table(const std::vector<std::pair<std::string, std::string>>& rows);
+
+/// What `info` says about a folder of token files.
+void print_token_set(const std::string& folder, bool json);
 
 /// A picture of an [z, y] count map for a terminal: rows of block characters, empty to full.
 std::vector<std::string> map_picture(const at::Tensor& counts, int64_t width, int64_t height);

@@ -13,6 +13,7 @@
 #include "monarch/core/text.hpp"
 #include "monarch/data/image_io.hpp"
 #include "monarch/data/scan.hpp"
+#include "monarch/data/text/token_set.hpp"
 
 namespace monarch::apps {
 namespace {
@@ -202,7 +203,7 @@ void add_info(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("info", "What is in a scan, an image or a file of PDE data, and what looks wrong with it");
-  command->add_option("file", arguments->file, "File, or folder of files of PDE data")->required();
+  command->add_option("file", arguments->file, "File, or folder of files of PDE data or tokens")->required();
   command->add_option("--dataset", arguments->scan.dataset, "Measurement (HDF5 group) in a file that holds several");
   command->add_option("--encoding", arguments->scan.encoding, "Encoding space (default: the first with images)");
   command->add_option("--trajectory", arguments->scan.trajectory,
@@ -216,6 +217,7 @@ void add_info(CLI::App& app) {
       const auto source = data::open_fields(arguments->file, field_options(arguments->axes));
       print_fields(arguments->file, *source, arguments->json);
     };
+    if (data::is_token_set(arguments->file)) return print_token_set(arguments->file, arguments->json);
     if (arguments->fields || !arguments->axes.empty() || is_folder(arguments->file)) return show_fields();
     // Raw scans first: a fastMRI file is a scan that also holds images.
     arguments->scan.assume_recon_space_encoded = true;

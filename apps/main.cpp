@@ -54,6 +54,7 @@ int run(int count, char** words) {
   apps::add_transform(app);
   apps::add_reproduce(app);
   apps::add_simulate(app);
+  apps::add_prepare(app);
   apps::add_train(app);
   apps::add_predict(app);
 

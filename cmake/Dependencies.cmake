@@ -9,6 +9,7 @@ find_package(NIFTI2 MODULE REQUIRED)                    # libnifti2-dev
 find_package(B64 MODULE REQUIRED)                       # libb64-dev
 find_package(LIBZIP MODULE REQUIRED)                    # libzip-dev
 find_package(LIBLZF MODULE REQUIRED)                    # liblzf-dev
+find_package(ICU 72 REQUIRED COMPONENTS uc)           # libicu-dev
 find_package(ZLIB REQUIRED)                          # zlib1g-dev
 find_package(nlohmann_json 3.11 REQUIRED)            # nlohmann-json3-dev
 find_package(tomlplusplus REQUIRED)                  # libtomlplusplus-dev

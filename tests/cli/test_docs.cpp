@@ -51,16 +51,24 @@ TEST_CASE("every monarch command in README and docs runs as written") {
   fs::rename(folder / "accelerated.h5", folder / "scan.h5");
   write_ismrmrd(folder / "radial.h5", RadialScan(32).scan);
   // The pages' BERT: two small layers under the real names.
-  std::vector<std::pair<std::string, at::Tensor>> weights = {{"embeddings.word_embeddings.weight", at::randn({40, 32})}};
+  std::vector<std::pair<std::string, at::Tensor>> weights = {
+      {"embeddings.word_embeddings.weight", at::randn({40, 32})}};
   for (const std::string layer : {"encoder.layer.0.", "encoder.layer.1."}) {
-    for (const std::string name : {"attention.self.query", "attention.self.key", "attention.self.value",
-                                   "attention.output.dense"})
+    for (const std::string name :
+         {"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"})
       weights.emplace_back(layer + name + ".weight", at::randn({32, 32}));
     weights.emplace_back(layer + "intermediate.dense.weight", at::randn({128, 32}));
     weights.emplace_back(layer + "output.dense.weight", at::randn({32, 128}));
   }
   monarch::data::save_safetensors(folder / "model.safetensors", weights);
   fs::copy_file(fs::path(MONARCH_SOURCE_DIR) / "tests/golden/checkpoints/trainer.pt", folder / "trainer.pt");
+  // The pages' vocabularies and texts: small ones under the real names.
+  for (const std::string kind : {"gpt2", "bert"})
+    fs::copy(fs::path(MONARCH_SOURCE_DIR) / "tests/golden/tokenizers" / kind, folder / kind);
+  write_text(folder / "book.txt", "The first chapter.\n\nThe second chapter, longer than the first.\n");
+  write_text(folder / "wiki.train.tokens",
+             " \n = First = \n \n A text . \n = = Part = = \n More . \n = Second = \n Text . \n");
+  write_text(folder / "wiki.valid.tokens", " \n = Third = \n \n A text . \n");
   int count = 0;
   for (const auto& page : pages) {
     for (const auto& command : commands_in(page)) {

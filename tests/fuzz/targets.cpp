@@ -9,6 +9,7 @@
 
 #include "fuzz/checkpoint_seeds.hpp"
 #include "fuzz/field_seeds.hpp"
+#include "fuzz/text_seeds.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/data/cfl.hpp"
 #include "monarch/data/formats.hpp"
@@ -235,6 +236,12 @@ const std::vector<Target>& targets() {
       {"hdf5_fields", hdf5_fields, hdf5_fields_seeds, 6000},
       {"torch_fields", torch_fields, torch_seeds},
       {"npy_fields", npy_fields, npy_seeds},
+      {"encode_text", encode_text, text_seeds},
+      {"bpe_vocabulary", bpe_vocabulary, bpe_vocabulary_seeds},
+      {"wordpiece_vocabulary", wordpiece_vocabulary, wordpiece_vocabulary_seeds},
+      {"tokenizer_json", tokenizer_json, tokenizer_json_seeds},
+      {"token_set", token_set, token_set_seeds},
+      {"token_file", token_file, token_file_seeds},
       {"safetensors", safetensors, safetensors_seeds},
       {"pickle", pickle, pickle_seeds},
       {"torch_checkpoint", torch_checkpoint, torch_seeds},

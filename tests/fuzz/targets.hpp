@@ -37,6 +37,15 @@ void mat5_inner(const uint8_t* bytes, size_t count);
 void hdf5_fields(const uint8_t* bytes, size_t count);
 void torch_fields(const uint8_t* bytes, size_t count);
 void npy_fields(const uint8_t* bytes, size_t count);
+/// Bytes as text: refused or encoded by both tokenizers, and as before after decoding.
+void encode_text(const uint8_t* bytes, size_t count);
+/// encoder.json, a zero byte, vocab.bpe.
+void bpe_vocabulary(const uint8_t* bytes, size_t count);
+void wordpiece_vocabulary(const uint8_t* bytes, size_t count);
+void tokenizer_json(const uint8_t* bytes, size_t count);
+/// tokens.json.
+void token_set(const uint8_t* bytes, size_t count);
+void token_file(const uint8_t* bytes, size_t count);
 
 struct Target {
   const char* name;

@@ -128,6 +128,24 @@ TEST_CASE("damaged PyTorch files of PDE data end in a message") {
 TEST_CASE("damaged NumPy files of PDE data end in a message") {
   run(find("npy_fields"));
 }
+TEST_CASE("texts of any bytes are refused or encoded") {
+  run(find("encode_text"));
+}
+TEST_CASE("damaged BPE vocabularies end in a message") {
+  run(find("bpe_vocabulary"));
+}
+TEST_CASE("damaged WordPiece vocabularies end in a message") {
+  run(find("wordpiece_vocabulary"));
+}
+TEST_CASE("damaged tokenizer.json files end in a message") {
+  run(find("tokenizer_json"));
+}
+TEST_CASE("damaged tokens.json files end in a message") {
+  run(find("token_set"));
+}
+TEST_CASE("damaged token files end in a message") {
+  run(find("token_file"));
+}
 TEST_CASE("damaged safetensors files end in a message") {
   run(find("safetensors"));
 }
