@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <limits>
 #include <queue>
 
 #include "monarch/core/error.hpp"

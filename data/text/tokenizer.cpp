@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "monarch/core/error.hpp"
 #include "monarch/data/text/unicode.hpp"
 #include "monarch/data/text/word_cache.hpp"

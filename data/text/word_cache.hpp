@@ -1,6 +1,7 @@
 #pragma once
 // Tokens of words seen before, in bounded memory.
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <string_view>

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "monarch/core/error.hpp"
 #include "monarch/data/text/unicode.hpp"
 #include "monarch/data/text/vocabulary.hpp"

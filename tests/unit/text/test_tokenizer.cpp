@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <limits>
+#include <map>
+#include <sstream>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/rng.hpp"

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <catch2/catch.hpp>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "monarch/core/provenance.hpp"
