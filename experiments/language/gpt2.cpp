@@ -40,11 +40,16 @@ class Gpt2Block : public torch::nn::Module {
     fc2_ = mlp->register_module("c_proj", LinearLayer(o.hidden, o.width));
   }
 
-  at::Tensor forward(const at::Tensor& x) {
+  at::Tensor forward(const at::Tensor& x, KeyValueCache* cache = nullptr) {
     AttentionOptions attention = attention_;
     if (!is_training()) attention.dropout = 0;
     const at::Tensor n = ln_1_(x);
-    const at::Tensor y = attend(q_(n), k_(n), v_(n), attention);
+    at::Tensor k = k_(n), v = v_(n);
+    if (cache) {
+      attention.causal = cache->tokens() == 0;  // a single token sees all that the cache has
+      cache->append(k, v);
+    }
+    const at::Tensor y = attend(q_(n), k, v, attention);
     const at::Tensor z = x + at::dropout(out_(y), dropout_, is_training());
     return z + at::dropout(fc2_(fc1_(ln_2_(z))), dropout_, is_training());
   }
@@ -129,6 +134,26 @@ at::Tensor Gpt2Impl::features(const at::Tensor& ids) {
     x = options_.recompute && is_training() ? recompute(*block, call, x) : block->forward(x);
   }
   return ln_f_(x);
+}
+
+at::Tensor Gpt2Impl::features(const at::Tensor& ids, std::vector<KeyValueCache>& caches) {
+  check<ShapeError>(caches.size() == blocks_.size(), [&] {
+    return fmt::format("GPT-2: {} caches, expected one for each of {} blocks", caches.size(), blocks_.size());
+  });
+  const int64_t seen = caches.front().tokens();
+  check_tokens("GPT-2", ids, options_.vocabulary, options_.positions - seen);
+  check<ShapeError>(seen == 0 || ids.size(1) == 1, [&] {
+    return fmt::format("GPT-2: {} tokens behind {} in the cache, expected one at a time", ids.size(1), seen);
+  });
+  const at::NoGradGuard no_gradients;
+  const at::Tensor places = at::arange(seen, seen + ids.size(1), ids.options());
+  at::Tensor x = wte_(ids) + wpe_(places);
+  for (size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i]->forward(x, &caches[i]);
+  return ln_f_(x);
+}
+
+std::vector<KeyValueCache> Gpt2Impl::cache(int64_t tokens) const {
+  return std::vector<KeyValueCache>(blocks_.size(), KeyValueCache(tokens));
 }
 
 at::Tensor Gpt2Impl::forward(const at::Tensor& ids) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "monarch/core/config.hpp"
+#include "monarch/experiments/transformer/attention.hpp"
 #include "monarch/experiments/transformer/structure.hpp"
 #include "monarch/operators/monarch/multiply.hpp"
 
@@ -43,6 +44,11 @@ class Gpt2Impl : public torch::nn::Module {
   /// ids [batch, token] int64 -> [batch, token, width]. Throws ShapeError for other shapes and more tokens than
   /// positions, DataError for an id outside the vocabulary (checked on the CPU).
   at::Tensor features(const at::Tensor& ids);
+  /// The same of tokens behind those that the caches (one a block; see cache()) have seen, which take them up; no
+  /// gradients. Several tokens at once only where the caches are empty. Throws ShapeError beyond positions.
+  at::Tensor features(const at::Tensor& ids, std::vector<KeyValueCache>& caches);
+  /// Empty caches for so many tokens.
+  std::vector<KeyValueCache> cache(int64_t tokens) const;
   /// [vocabulary, width], shared with the token embedding.
   at::Tensor output_weight() const { return wte_->weight; }
   /// ids [batch, token] -> logits [batch, token, vocabulary].
