@@ -8,6 +8,7 @@
 #include "monarch/core/error.hpp"
 #include "monarch/experiments/transformer/attention.hpp"
 #include "monarch/experiments/transformer/initialise.hpp"
+#include "monarch/experiments/transformer/published_config.hpp"
 #include "monarch/experiments/transformer/recompute.hpp"
 #include "monarch/experiments/transformer/tokens.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
@@ -86,6 +87,17 @@ Gpt2Options Gpt2Options::from_config(const Config& config, int64_t vocabulary) {
       "model.name", "gpt2-small",
       {{"gpt2-small", named("gpt2-small")}, {"gpt2-medium", named("gpt2-medium")}, {"gpt2", named("gpt2")}});
   o.vocabulary = vocabulary;
+  if (o.width == 0) {
+    const auto file = PublishedConfig::beside(config.text("model.weights", ""), "gpt2");
+    o.width = file.integer("n_embd", 0);
+    o.depth = file.integer("n_layer", 0);
+    o.heads = file.integer("n_head", 0);
+    o.hidden = file.integer("n_inner", 0);
+    o.positions = file.integer("n_positions", o.positions);
+    o.norm_eps = file.number("layer_norm_epsilon", o.norm_eps);
+    o.activation = file.activation("activation_function", o.activation);
+    o.scale_by_layer = file.boolean("scale_attn_by_inverse_layer_idx", o.scale_by_layer);
+  }
   const auto size = [&](const char* key, int64_t fallback) {
     return fallback == 0 ? config.integer(key) : config.integer(key, fallback);
   };
@@ -93,10 +105,11 @@ Gpt2Options Gpt2Options::from_config(const Config& config, int64_t vocabulary) {
   o.depth = size("model.depth", o.depth);
   o.heads = size("model.heads", o.heads);
   o.positions = config.integer_at_least("model.positions", o.positions, 1);
-  o.hidden = config.integer_at_least("model.hidden", 4 * o.width, 1);
+  o.hidden = config.integer_at_least("model.hidden", o.hidden > 0 ? o.hidden : 4 * o.width, 1);
   o.dropout = config.number_between("model.dropout", o.dropout, 0, 0.99);
   o.attention_dropout = config.number_between("model.attention_dropout", o.dropout, 0, 0.99);
-  o.activation = operators::activation_from_name(config.text("model.activation", "gelu_tanh"));
+  o.activation =
+      operators::activation_from_name(config.text("model.activation", operators::activation_name(o.activation)));
   o.scale_by_layer = config.boolean("model.scale_by_layer", o.scale_by_layer);
   o.recompute = config.boolean("model.recompute", o.recompute);
   return o;
@@ -179,9 +192,33 @@ const StructurePresets& Gpt2Impl::structure_presets() {
   return presets;
 }
 
+WeightNames Gpt2Impl::weight_names(const data::Checkpoint& checkpoint) {
+  static const std::vector<std::string> prefixes = {"module.", "model.", "transformer."};
+  bool packed = false;  // HuggingFace's layout; c_fc and c_proj have the same names in ours, but are not transposed
+  for (const auto& info : checkpoint.tensors()) packed = packed || info.name.find(".attn.c_attn.") != std::string::npos;
+  WeightNames names;
+  names.plain = [](const std::string& name) -> std::optional<std::string> {
+    const std::string plain = without_prefixes(name, prefixes);
+    if (plain.ends_with(".attn.bias") || plain.ends_with(".attn.masked_bias") || plain.starts_with("constants."))
+      return std::nullopt;
+    return plain;
+  };
+  names.source = [packed](const std::string& module) -> ModuleSource {
+    if (!packed || !module.starts_with("h.")) return {module};
+    const std::string layer = module.substr(0, module.rfind('.') + 1), last = module.substr(layer.size());
+    const size_t part = std::string("qkv").find(last);
+    if (layer.ends_with(".attn.") && part != std::string::npos)
+      return {layer + "c_attn", true, static_cast<int64_t>(part), 3};
+    return {module, last == "c_proj" || last == "c_fc"};
+  };
+  names.optional = [](const std::string&) { return false; };
+  names.tied = {{"lm_head.weight", "wte.weight"}};
+  return names;
+}
+
 std::shared_ptr<Gpt2Impl> make_gpt2(const Config& config, int64_t vocabulary) {
   const auto model = std::make_shared<Gpt2Impl>(Gpt2Options::from_config(config, vocabulary));
-  apply_structure(*model, StructureOptions::from_config(config), Gpt2Impl::structure_presets());
+  prepare_model(*model, config, Gpt2Impl::structure_presets(), Gpt2Impl::weight_names);
   return model;
 }
 
