@@ -140,7 +140,9 @@ std::vector<std::string> names_of(const std::vector<T>& items) {
 
 Experiment load_experiment(const fs::path& file, const std::string& preset_name, const fs::path& out,
                            const fs::path& data) {
-  const Config config = parse_file(file, {{"out", fs::absolute(out).string()}, {"data", fs::absolute(data).string()}});
+  const Config config = parse_file(file, {{"out", fs::absolute(out).string()},
+                                          {"data", fs::absolute(data).string()},
+                                          {"here", fs::absolute(file).parent_path().string()}});
   Experiment e;
   e.name = file.stem();
   e.title = config.text("title");

@@ -106,8 +106,8 @@ struct Experiment {
   std::vector<Config> row_settings, column_settings;  ///< [run] of each, preset already merged
 };
 
-/// Reads docs/reproducing.md's format. Texts of the file may hold {out} and {data}: the output folder and the folder of
-/// real data. Settings are merged in this order, later ones win: [run], [preset.P.run], column's, [preset.P.column.C],
+/// Reads docs/reproducing.md's format. Texts of the file may hold {out}, {data} and {here}: the output folder, the folder
+/// of real data, and that of the file. Settings are merged in this order, later ones win: [run], [preset.P.run], column's, [preset.P.column.C],
 /// row's, [preset.P.row.R]. Throws ConfigError: unknown preset (naming those there are), rows or columns without a
 /// name, keys that nothing reads.
 Experiment load_experiment(const std::filesystem::path& file, const std::string& preset,
