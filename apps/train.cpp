@@ -40,6 +40,8 @@ const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
       {"map", make_field_job},
       {"space-time", make_field_job},
       {"reconstruction", make_reconstruction_job},
+      {"bert-pretraining", make_bert_job},
+      {"glue", make_glue_job},
   };
   return makers;
 }

@@ -178,6 +178,11 @@ SentencePair MaskedExamples::pair(int64_t id) const {
   return join_pair(first, &behind, symbols_);
 }
 
+int64_t MaskedExamples::wanted(int64_t length) const {
+  const auto share = static_cast<int64_t>(std::nearbyint(options_.masked * static_cast<double>(length)));
+  return std::min(options_.predictions, std::max<int64_t>(1, share));
+}
+
 std::vector<size_t> MaskedExamples::places_to_guess(const SentencePair& pair, Rng& rng) const {
   const auto separator = static_cast<size_t>(pair.first_length - 1);
   std::vector<std::vector<size_t>> words;
@@ -191,12 +196,11 @@ std::vector<size_t> MaskedExamples::places_to_guess(const SentencePair& pair, Rn
       words.push_back({i});
   }
   shuffle(words, rng);
-  const auto share = static_cast<int64_t>(std::nearbyint(options_.masked * static_cast<double>(pair.tokens.size())));
-  const auto wanted = static_cast<size_t>(std::min(options_.predictions, std::max<int64_t>(1, share)));
+  const auto most = static_cast<size_t>(wanted(static_cast<int64_t>(pair.tokens.size())));
   std::vector<size_t> places;
   for (const auto& word : words) {
-    if (places.size() == wanted) break;
-    if (places.size() + word.size() <= wanted) places.insert(places.end(), word.begin(), word.end());
+    if (places.size() == most) break;
+    if (places.size() + word.size() <= most) places.insert(places.end(), word.begin(), word.end());
   }
   std::sort(places.begin(), places.end());
   return places;

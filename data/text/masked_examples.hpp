@@ -67,6 +67,8 @@ class MaskedExamples {
   double random_share() const;
   /// Tokens of an example.
   int64_t length(int64_t id) const;
+  /// Tokens of it that are guessed; with whole words it can be fewer.
+  int64_t guesses(int64_t id) const { return wanted(length(id)); }
 
   /// Examples `ids` with masks drawn by Rng(seed, "mask <draw> <id>"): a function of seed, draw and id, not of the batch.
   MaskedBatch batch(std::span<const int64_t> ids, uint64_t seed, const std::string& draw) const;
@@ -93,6 +95,7 @@ class MaskedExamples {
   Range tokens_of(size_t document, int64_t first, int64_t last) const;
   int64_t sentence_count(size_t document) const;
   Range of_other_document(size_t document, int64_t length, Rng& rng) const;
+  int64_t wanted(int64_t length) const;
   std::vector<size_t> places_to_guess(const SentencePair& pair, Rng& rng) const;
 
   std::shared_ptr<const TokenSet> tokens_;
