@@ -112,7 +112,9 @@ void run(const Arguments& a) {
   json["baselines"] = baselines;
   job->add_to(json);
   json["epochs"] = result.epochs;
+  json["steps"] = result.steps;
   json["best_epoch"] = result.best_epoch;
+  json["best_step"] = result.best_step;
   json["stopped_early"] = result.stopped_early;
   json["seconds"] = result.seconds;
   json["provenance"] = provenance();
@@ -124,8 +126,8 @@ void run(const Arguments& a) {
   print_table({{"model", job->describe()},
                {"parameters", count},
                {"test", job->test_text()},
-               {"training", fmt::format("{} epochs in {}, best after {}", result.epochs, duration_text(result.seconds),
-                                        result.best_epoch)},
+               {"training", fmt::format("{} steps, {} whole epochs, in {}; best after step {}", result.steps,
+                                        result.epochs, duration_text(result.seconds), result.best_step)},
                {"results", (folder / "results").string()}});
 }
 
