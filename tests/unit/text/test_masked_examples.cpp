@@ -7,67 +7,15 @@
 #include <set>
 
 #include "monarch/core/error.hpp"
-#include "monarch/core/files.hpp"
-#include "monarch/core/rng.hpp"
 #include "monarch/data/text/masked_examples.hpp"
 #include "support/support.hpp"
+#include "word_documents.hpp"
 
 using namespace monarch;
 using namespace monarch::test;
 using Catch::Matchers::Contains;
 
 namespace {
-
-const std::vector<std::string> symbols = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "!", "\""};
-constexpr int64_t words = 400, pieces = 40;
-constexpr int32_t pad = 0, cls = 2, sep = 3, mask = 4, full_stop = 5, exclamation = 6, quote = 7, first_word = 8;
-
-/// A token set of documents that are lists of tokens.
-std::shared_ptr<const data::TokenSet> token_set(const std::filesystem::path& folder,
-                                                const std::vector<data::TokenIds>& documents,
-                                                const std::string& kind = "bert") {
-  std::string vocabulary;
-  for (const auto& token : symbols) vocabulary += token + "\n";
-  for (int64_t i = 0; i < words; ++i) vocabulary += "w" + std::to_string(i) + "\n";
-  for (int64_t i = 0; i < pieces; ++i) vocabulary += "##p" + std::to_string(i) + "\n";
-  std::filesystem::create_directories(folder / "vocabulary");
-  write_text(folder / "vocabulary/vocab.txt", vocabulary);
-  data::TokenSetInfo info;
-  info.tokenizer = kind;
-  info.vocabulary = static_cast<int64_t>(symbols.size()) + words + pieces;
-  info.vocabulary_files = {"vocab.txt"};
-  info.vocabulary_hash = data::vocabulary_hash({folder / "vocabulary/vocab.txt"});
-  info.separator = sep;
-  info.documents = "paragraph";
-  data::TokenWriter train(folder / "train.npy", info.vocabulary), validation(folder / "validation.npy", info.vocabulary);
-  for (const auto& document : documents) {
-    train.append(document);
-    train.append({&sep, 1});
-  }
-  train.finish();
-  validation.finish();
-  info.splits["train"] = {train.tokens(), static_cast<int64_t>(documents.size()), 0, train.checksum()};
-  info.splits["validation"] = {0, 0, 0, validation.checksum()};
-  write_file_atomically(folder / "tokens.json", data::token_set_json(info));
-  return std::make_shared<data::TokenSet>(folder);
-}
-
-/// Documents of sentences of 3 to 20 words; a fifth of the words has a second piece.
-std::vector<data::TokenIds> random_documents(int64_t count, int64_t sentences) {
-  std::vector<data::TokenIds> documents;
-  for (int64_t d = 0; d < count; ++d) {
-    Rng rng(7, "document " + std::to_string(d));
-    auto& document = documents.emplace_back();
-    for (int64_t s = 0; s < sentences; ++s) {
-      for (int64_t w = 3 + rng.below(18); w > 0; --w) {
-        document.push_back(first_word + static_cast<int32_t>(rng.below(words)));
-        if (rng.uniform() < 0.2) document.push_back(first_word + static_cast<int32_t>(words + rng.below(pieces)));
-      }
-      document.push_back(full_stop);
-    }
-  }
-  return documents;
-}
 
 std::vector<int64_t> every(int64_t count) {
   std::vector<int64_t> ids(static_cast<size_t>(count));
