@@ -127,8 +127,8 @@ TEST_CASE("pre-training learns text that can be foreseen, and shows its guesses"
   BertPretrainingTask task(small_options(), tokens, small_model);
   const Config config = Config::parse(R"(
 [training]
-steps = 150
-evaluate_steps = 150
+steps = 400
+evaluate_steps = 400
 batch = 16
 [training.optimiser]
 learning_rate = 1e-2
