@@ -72,7 +72,7 @@ at::Tensor read_idx(const fs::path& path, int axes) {
   const auto number = [&](int k) {
     return int64_t{head[4 * k]} << 24 | head[4 * k + 1] << 16 | head[4 * k + 2] << 8 | head[4 * k + 3];
   };
-  stream.read(head, 4 + 4 * static_cast<uint64_t>(axes));
+  stream.read(head, 4);
   check<DataError>(
       number(0) == (0x0800 | axes),
       [&] {
@@ -80,6 +80,7 @@ at::Tensor read_idx(const fs::path& path, int axes) {
                            0x0800 | axes);
       },
       axes == 3 ? "name the file of images, such as train-images-idx3-ubyte.gz" : "is it the file of labels?");
+  stream.read(head + 4, 4 * static_cast<uint64_t>(axes));
   std::vector<int64_t> shape;
   uint64_t count = 1;
   for (int a = 1; a <= axes; ++a) {

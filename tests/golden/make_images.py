@@ -32,7 +32,7 @@ def keep(name, image):
 
 
 whole = Image.open(photograph).convert("RGB")
-source = whole.crop((180, 120, 320, 220)).resize((56, 40), Image.Resampling.BICUBIC)
+source = whole.crop((180, 120, 320, 220)).resize((42, 30), Image.Resampling.BICUBIC)
 keep("source", source)
 
 # Files.
@@ -53,7 +53,7 @@ keep("decoded.turned.jpg", ImageOps.exif_transpose(Image.open(out / "turned.jpg"
 
 # Resizing: down, up, and by different factors.
 for kind, mode in (("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)):
-    for width, height in ((24, 17), (56, 13), (90, 64)):
+    for width, height in ((18, 13), (42, 9), (66, 47)):
         keep(f"resize.{kind}.{height}x{width}", source.resize((width, height), mode))
 
 # timm's operations with fixed arguments.
