@@ -4,7 +4,10 @@ include(CMakePackageConfigHelpers)
 get_property(_libraries GLOBAL PROPERTY MONARCH_LIBRARIES)
 foreach(name IN LISTS _libraries)
   install(TARGETS monarch_${name} EXPORT monarchTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${name}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/monarch/${name}
+endforeach()
+get_property(_folders GLOBAL PROPERTY MONARCH_FOLDERS)
+foreach(folder IN LISTS _folders)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/monarch/${folder}
     FILES_MATCHING PATTERN "*.hpp")
 endforeach()
 install(TARGETS monarch RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

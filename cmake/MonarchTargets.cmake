@@ -1,6 +1,7 @@
 # One library per folder: monarch_add_library(operators SOURCES ... PUBLIC ... PRIVATE ...)
 # makes the static library `monarch_operators` with the alias `monarch::operators`. Headers are
-# included as "monarch/<folder>/<header>.hpp", in this tree and by installed consumers alike.
+# included as "monarch/<folder>/<header>.hpp", in this tree and by installed consumers alike. A library in a folder of
+# another one (experiments/vision) has its headers below that one's: "monarch/experiments/vision/<header>.hpp".
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include/monarch)
 
 # ATen/ATen.h costs 16 s a file: it is compiled once, and every target reuses it.
@@ -20,7 +21,8 @@ endfunction()
 
 function(monarch_add_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
-  set(link ${PROJECT_BINARY_DIR}/include/monarch/${name})
+  file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+  set(link ${PROJECT_BINARY_DIR}/include/monarch/${folder})
   if(NOT EXISTS ${link})
     file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${link} SYMBOLIC)
   endif()
@@ -34,4 +36,7 @@ function(monarch_add_library name)
     PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:monarch_warnings>)
   monarch_use_pch(monarch_${name})
   set_property(GLOBAL APPEND PROPERTY MONARCH_LIBRARIES ${name})
+  if(NOT folder MATCHES "/")
+    set_property(GLOBAL APPEND PROPERTY MONARCH_FOLDERS ${folder})
+  endif()
 endfunction()

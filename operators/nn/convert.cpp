@@ -169,6 +169,11 @@ ConversionReport convert(Module& root, const std::string& pattern, const std::fu
   return report;
 }
 
+/// About 0, the mean that initial weights have.
+double deviation(const at::Tensor& weight) {
+  return at::linalg_vector_norm(weight).item<double>() / std::sqrt(static_cast<double>(weight.numel()));
+}
+
 void carry_over(MonarchLinearImpl& to, const torch::nn::LinearImpl& from) {
   const bool trains = from.weight.requires_grad();
   to.blkdiag1.set_requires_grad(trains);
@@ -216,6 +221,11 @@ ConversionReport to_monarch(Module& root, const std::string& pattern, const Conv
       layer.dtype = dense.weight.scalar_type();
       layer.device = dense.weight.device();
       monarch = std::make_shared<MonarchLinearImpl>(layer);
+      if (options.like_dense) {
+        const c10::NoGradGuard no_gradient;
+        initialise_factors_like(monarch->blkdiag1, monarch->blkdiag2, layer.in, deviation(dense.weight));
+        if (layer.bias) monarch->bias.copy_(dense.bias);
+      }
     }
     carry_over(*monarch, dense);
     outcome.content = MonarchLinear(monarch);

@@ -33,6 +33,8 @@ struct ConvertOptions {
   /// nblocks or sizes, init, weight_norm …; in, out, bias, activation, dtype and device follow the layer replaced.
   MonarchLinearOptions layer;
   bool project = true;  ///< the nearest Monarch matrix to the dense weight; false: freshly initialised
+  /// Fresh factors stand for a weight of the dense one's variance, and the bias is kept (initialise_factors_like).
+  bool like_dense = false;
 };
 
 // All three walk the module tree and change the layers whose dotted name matches `pattern` as a whole (ECMAScript

@@ -28,16 +28,19 @@ void fill(const at::Tensor& w, double deviation, bool normal) {
   }
 }
 
-void match_dense(const at::Tensor& w1, const at::Tensor& w2, const MonarchSizes& z, int64_t in) {
+/// Factors of which each multiplies the variance by `gain`, padding not counted.
+void fill_by_gain(const at::Tensor& w1, const at::Tensor& w2, int64_t in, double first_gain, double second_gain,
+                  bool normal) {
+  const MonarchSizes z = monarch_sizes(w1, w2);
   const auto columns = [&](int64_t block) { return std::clamp<int64_t>(in - block * z.p, 0, z.p); };
-  const auto deviation = [](int64_t fan_in) {
-    return fan_in > 0 ? 1 / std::sqrt(std::sqrt(3.0) * static_cast<double>(fan_in)) : 0;
+  const auto deviation = [](int64_t fan_in, double gain) {
+    return fan_in > 0 ? std::sqrt(gain / static_cast<double>(fan_in)) : 0;
   };
-  for (int64_t k = 0; k < z.k; ++k) fill(w1.select(0, k), deviation(columns(k)), false);
+  for (int64_t k = 0; k < z.k; ++k) fill(w1.select(0, k), deviation(columns(k), first_gain), normal);
   for (int64_t j = 0; j < z.l; ++j) {
     int64_t rows = 0;  // middle rows rho l + j that any column reaches
     for (int64_t rho = 0; rho < z.r; ++rho) rows += columns((rho * z.l + j) / z.q) > 0;
-    fill(w2.select(0, j), deviation(rows), false);
+    fill(w2.select(0, j), deviation(rows, second_gain), normal);
   }
 }
 
@@ -65,13 +68,19 @@ void initialise_factors(const at::Tensor& w1, const at::Tensor& w2, int64_t in, 
       fill(w2, 1 / std::sqrt(3.0 * static_cast<double>(z.r)), false);
       break;
     case MonarchInit::dense_matching:
-      match_dense(w1, w2, z, in);
+      fill_by_gain(w1, w2, in, 1 / std::sqrt(3.0), 1 / std::sqrt(3.0), /*normal=*/false);
       break;
     case MonarchInit::mup:
       fill(w1, mup_deviation(z.p, z.q), true);
       fill(w2, mup_deviation(z.r, z.s), true);
       break;
   }
+}
+
+void initialise_factors_like(const at::Tensor& w1, const at::Tensor& w2, int64_t in, double deviation) {
+  const c10::NoGradGuard no_gradient;
+  const double gain = std::sqrt(static_cast<double>(in)) * deviation;
+  fill_by_gain(w1, w2, in, gain > 0 ? gain : 1, gain, /*normal=*/true);
 }
 
 void initialise_bias(const at::Tensor& bias, int64_t in, MonarchInit init) {

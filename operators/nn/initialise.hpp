@@ -33,6 +33,11 @@ std::string monarch_init_name(MonarchInit init);
 /// at every output, uneven extents or not.
 void initialise_factors(const at::Tensor& w1, const at::Tensor& w2, int64_t in, MonarchInit init);
 
+/// Fills w1 and w2 with normal numbers such that the dense weight they stand for has entries of standard deviation
+/// `deviation`: x of unit variance gives outputs of variance in·deviation², half of whose exponent each factor bears.
+/// With deviation 0 the second factor is 0, and the first has unit gain.
+void initialise_factors_like(const at::Tensor& w1, const at::Tensor& w2, int64_t in, double deviation);
+
 /// Fills the bias [out] of a layer in -> out.
 void initialise_bias(const at::Tensor& bias, int64_t in, MonarchInit init);
 

@@ -96,6 +96,14 @@ int64_t LinearLayerImpl::out() const {
   return extents(content_).out;
 }
 
+int64_t LinearLayerImpl::macs() const {
+  return std::visit(
+      Overload{[](const torch::nn::Linear& l) { return l->weight.numel(); },
+               [](const MonarchLinear& l) { return l->macs(); },
+               [](const MonarchAdapter& l) { return l->weight.numel() + l->blkdiag1.numel() + l->blkdiag2.numel(); }},
+      content_);
+}
+
 at::Tensor LinearLayerImpl::densify() const {
   return std::visit(
       Overload{[](const torch::nn::Linear& l) { return l->weight; }, [](const auto& l) { return l->densify(); }},

@@ -37,6 +37,8 @@ class LinearLayerImpl : public torch::nn::Cloneable<LinearLayerImpl> {
 
   int64_t in() const;
   int64_t out() const;
+  /// Multiplications per row, padding included.
+  int64_t macs() const;
   Activation activation() const { return activation_; }
   /// The dense weight [out, in], differentiable.
   at::Tensor densify() const;
