@@ -8,6 +8,8 @@
 
 #include <cmath>
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 #include "command.hpp"
 #include "monarch/core/error.hpp"
@@ -30,6 +32,17 @@ struct Arguments {
   std::optional<int64_t> seed;
   bool resume = false, json = false;
 };
+
+/// task.kind -> what makes the job.
+const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
+  static const std::vector<std::pair<std::string, JobMaker>> makers = {
+      {"rollout", make_field_job},
+      {"map", make_field_job},
+      {"space-time", make_field_job},
+      {"reconstruction", make_reconstruction_job},
+  };
+  return makers;
+}
 
 at::Device device_of(const Config& config, const training::Communicator* group = nullptr) {
   const std::string name = config.text("training.device", "auto");
@@ -67,8 +80,7 @@ void run(const Arguments& a) {
   const bool first = group->rank() == 0;
   if (!first) log::set_level(log::Level::warning);
   const JobSetting setting{config, trainer, folder, group, device_of(config, group.get())};
-  const bool reconstruction = config.text("task.kind", "rollout") == "reconstruction";
-  const auto job = reconstruction ? make_reconstruction_job(setting) : make_field_job(setting);
+  const auto job = config.choice("task.kind", "rollout", job_makers())(setting);
   training::Task& task = job->task();
   const int64_t parameters = job->parameters(false), once = job->parameters(true);
   const std::string count = once == parameters
@@ -98,7 +110,9 @@ void run(const Arguments& a) {
   json["baselines"] = baselines;
   job->add_to(json);
   json["epochs"] = result.epochs;
+  json["steps"] = result.steps;
   json["best_epoch"] = result.best_epoch;
+  json["best_step"] = result.best_step;
   json["stopped_early"] = result.stopped_early;
   json["seconds"] = result.seconds;
   json["provenance"] = provenance();
@@ -110,8 +124,8 @@ void run(const Arguments& a) {
   print_table({{"model", job->describe()},
                {"parameters", count},
                {"test", job->test_text()},
-               {"training", fmt::format("{} epochs in {}, best after {}", result.epochs, duration_text(result.seconds),
-                                        result.best_epoch)},
+               {"training", fmt::format("{} steps, {} whole epochs, in {}; best after step {}", result.steps,
+                                        result.epochs, duration_text(result.seconds), result.best_step)},
                {"results", (folder / "results").string()}});
 }
 
@@ -138,8 +152,7 @@ double metric(const training::Metrics& metrics, const std::string& name) {
 
 void add_train(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
-      app.add_subcommand("train", "Train a neural PDE solver or a reconstruction network as a config file says");
+  CLI::App* command = app.add_subcommand("train", "Train a network as a config file says");
   command->add_option("config", a->config, "TOML file (docs/training-pde.md, docs/learned-reconstruction.md)")
       ->required();
   command->add_option("-o,--out", a->out, "Folder of the run (default: runs/<name of the config>)");

@@ -43,6 +43,9 @@ struct JobSetting {
   at::Device device = at::kCPU;
 };
 
+/// What makes the job of a task.kind. Throws ConfigError and DataError.
+using JobMaker = std::unique_ptr<TrainingJob> (*)(const JobSetting& setting);
+
 /// task.kind "rollout", "map" or "space-time".
 std::unique_ptr<TrainingJob> make_field_job(const JobSetting& setting);
 /// task.kind "reconstruction".

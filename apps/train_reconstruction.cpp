@@ -65,7 +65,6 @@ class ReconstructionJob final : public TrainingJob {
 
 std::unique_ptr<TrainingJob> make_reconstruction_job(const JobSetting& s) {
   Config& config = s.config;
-  config.text("task.kind");
   const auto task_options = mri::ReconstructionOptions::from_config(config);
   const auto slice_options = mri::SliceOptions::from_config(config);
   check_rest(config);

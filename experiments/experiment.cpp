@@ -87,6 +87,48 @@ size_t index_of(const std::vector<std::string>& names, const std::string& name, 
   return static_cast<size_t>(found - names.begin());
 }
 
+/// What `simulate` or `prepare` of a table says, an own one of the preset first; no words where neither is there.
+Simulated made_data(const Config& from, const Config& own, const std::string& label, const std::string& file) {
+  Simulated made{label, "", {}, file};
+  for (const Config* config : {&own, &from}) {
+    for (const char* command : {"simulate", "prepare"}) {
+      if (!config->has(command)) continue;
+      const std::string text = config->text(command);
+      if (!made.command.empty()) continue;
+      made.command = command;
+      made.words = words(text);
+    }
+  }
+  return made;
+}
+
+TimeTo time_to_of(const Config& from) {
+  TimeTo t;
+  t.metric = from.text("time_to.metric");
+  t.of_row = from.text("time_to.of_row");
+  t.axis = from.choice<std::string>("time_to.axis", "seconds", {{"seconds", "seconds"}, {"step", "step"}});
+  t.higher_is_better = from.boolean("time_to.higher_is_better", false);
+  return t;
+}
+
+Also also_of(const Config& from) {
+  Also a;
+  if (from.has("time_to")) {
+    a.time_to = time_to_of(from);
+    a.metric = "time_to_" + a.time_to->metric;
+  } else {
+    a.metric = from.text("metric");
+  }
+  a.relative_to = from.text("relative_to", "");
+  a.name = from.text("name", a.relative_to.empty() ? a.metric : a.metric + "_ratio");
+  a.label = from.text("label", a.name);
+  a.inverse = from.boolean("inverse", false);
+  a.optional = from.boolean("optional", false);
+  if (from.has("digits")) a.digits = from.integer("digits");
+  from.finish();
+  return a;
+}
+
 template <class T>
 std::vector<std::string> names_of(const std::vector<T>& items) {
   std::vector<std::string> names;
@@ -110,6 +152,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   e.selection = config.text("selection", e.metric);
   e.baseline = config.text("baseline", "");
   e.digits = config.integer("digits", 4);
+  e.curves = config.texts("curves", {});
   e.preset = preset_name;
 
   const auto presets = config.names("preset");
@@ -140,7 +183,10 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   for (size_t i = 0; i < shared.size(); ++i) {
     const bool wanted = std::find(wanted_data.begin(), wanted_data.end(), shared_names[i]) != wanted_data.end();
     const Config own = preset.section("simulated." + shared_names[i]);
-    Simulated made{shared_names[i], words(own.text("simulate", shared[i].text("simulate"))), shared[i].text("file")};
+    Simulated made = made_data(shared[i], own, shared_names[i], shared[i].text("file"));
+    check<ConfigError>(!made.words.empty(), [&] {
+      return fmt::format("{}: '{}' has neither simulate nor prepare", shared[i].name(), shared_names[i]);
+    });
     if (wanted) e.simulated.push_back(std::move(made));
     shared[i].finish();
     own.finish();
@@ -151,7 +197,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
     Column column;
     column.name = column_names[i];
     column.label = from.text("label", column.name);
-    Simulated made{column.label, words(own.text("simulate", from.text("simulate", ""))), from.text("file", "")};
+    Simulated made = made_data(from, own, column.label, from.text("file", ""));
     Config settings = base.copy();
     settings.merge(from.section("run"));
     settings.merge(own.section("run"));
@@ -171,6 +217,8 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
     row.note = from.text("note", "");
     row.train = from.boolean("train", true);
     row.control = from.boolean("control", false);
+    row.partner = from.text("partner", "");
+    if (!row.partner.empty()) index_of(row_names, row.partner, "row");
     for (const std::string& name : from.names("paper")) {
       index_of(column_names, name, "column");
       row.paper[name] = from.number("paper." + name);
@@ -191,11 +239,11 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   }
   std::vector<std::string> measured = column_names;
   for (const Config& from : config.tables("also")) {
-    e.also.push_back({from.text("metric"), from.text("label", from.text("metric")), {}});
-    e.also.back().optional = from.boolean("optional", false);
-    if (from.has("digits")) e.also.back().digits = from.integer("digits");
-    measured.push_back(e.also.back().metric);
-    from.finish();
+    Also also = also_of(from);
+    for (const std::string& name : {also.relative_to, also.time_to ? also.time_to->of_row : std::string()})
+      if (!name.empty() && name != "partner") index_of(row_names, name, "row");
+    measured.push_back(also.name);
+    e.also.push_back(std::move(also));
   }
   for (const Config& from : config.tables("reference")) {
     Reference reference{from.text("label"), from.text("note", ""), from.integer("parameters", 0), {}};
@@ -235,6 +283,19 @@ size_t Experiment::row_index(const std::string& row) const {
 }
 size_t Experiment::column_index(const std::string& column) const {
   return index_of(names_of(columns), column, "column");
+}
+
+const std::string& Experiment::partner_of(size_t row, const std::string& other) const {
+  if (other != "partner") return other;
+  const std::string& own = rows.at(row).partner;
+  return own.empty() ? baseline : own;
+}
+
+std::optional<size_t> Experiment::compared_with(size_t row, const std::string& other) const {
+  const std::string& wanted = partner_of(row, other);
+  for (size_t r = 0; r < rows.size(); ++r)
+    if (rows[r].name == wanted && r != row) return r;
+  return std::nullopt;
 }
 
 std::vector<std::string> preset_names(const fs::path& file) {

@@ -12,10 +12,11 @@
 
 namespace monarch::experiments {
 
-/// Data that `monarch simulate` makes below the output folder.
+/// Data that `monarch simulate` or `monarch prepare` makes below the output folder.
 struct Simulated {
   std::string label;
-  std::vector<std::string> words;  ///< behind `monarch simulate`
+  std::string command;             ///< "simulate" or "prepare"
+  std::vector<std::string> words;  ///< behind it
   std::string file;                ///< or folder: "data/nu1e-3.mat"
 };
 
@@ -30,12 +31,26 @@ struct Row {
   std::string note;                     ///< printed below the table
   bool train = true;                    ///< false: evaluated only (persistence), no learning rate, one seed
   bool control = false;                 ///< set apart in the report
+  std::string partner;                  ///< row that this one is compared with; default: the baseline
   std::map<std::string, double> paper;  ///< column name, or "<metric of also> <column name>" -> published value
 };
 
-/// Another test metric of the same runs, in a table of its own: the scores on an extra test file.
+/// How long a run took until a validation metric was as good as at the end of another row's run of the same seed.
+struct TimeTo {
+  std::string metric;             ///< of the evaluations in log.jsonl
+  std::string of_row;             ///< whose last value is the aim; "partner": each row's own
+  std::string axis = "seconds";   ///< or "step"
+  bool higher_is_better = false;  ///< of the metric
+};
+
+/// Another number of the same runs, in a table of its own.
 struct Also {
-  std::string metric, label;
+  std::string name, label;
+  /// A test metric ("ssim"), or a path from the root of result.json ("throughput.seconds_per_step", "parameters").
+  std::string metric;
+  std::optional<TimeTo> time_to = {};  ///< instead of a metric
+  std::string relative_to = {};        ///< the number divided by that of this row ("partner": each row's own)
+  bool inverse = false;                ///< of the ratio: that row's number divided by this one's
   std::optional<int64_t> digits = {};  ///< where they differ from the table's
   bool optional = false;               ///< only some models have it
 };
@@ -63,9 +78,10 @@ struct Experiment {
   std::string question;  ///< what a reader should be able to judge
   std::string metric;    ///< key in the test metrics of a run: "l2_full"
   std::string metric_label;
-  bool higher_is_better = false;  ///< of the metric; changes are then differences
-  std::string selection;  ///< key in the validation metrics that tuning minimises
-  std::string baseline;   ///< row that the others are compared with, seed by seed; "" for none
+  bool higher_is_better = false;    ///< of the metric; changes are then differences
+  std::string selection;            ///< key in the validation metrics that tuning minimises
+  std::string baseline;             ///< row that the others are compared with, seed by seed; "" for none
+  std::vector<std::string> curves;  ///< validation metrics that the report draws against steps and seconds
   std::string preset;
   std::vector<std::string> scaled;  ///< what the preset scales down, one sentence each; empty for the full recipe
   std::vector<int64_t> seeds;
@@ -81,6 +97,11 @@ struct Experiment {
   Config run_config(size_t row, size_t column, int64_t seed) const;
   size_t row_index(const std::string& row) const;
   size_t column_index(const std::string& column) const;
+  /// Name of the row that `row` is compared with: `other`, or where that is "partner" the row's own partner, else the
+  /// baseline. May be the row itself, or "" for none.
+  const std::string& partner_of(size_t row, const std::string& other = "partner") const;
+  /// The same as an index; none for the row itself and for rows that the preset leaves out.
+  std::optional<size_t> compared_with(size_t row, const std::string& other = "partner") const;
 
   std::vector<Config> row_settings, column_settings;  ///< [run] of each, preset already merged
 };

@@ -10,6 +10,7 @@
 #include "monarch/core/files.hpp"
 #include "monarch/core/plot.hpp"
 #include "monarch/core/text.hpp"
+#include "monarch/experiments/evaluations.hpp"
 #include "monarch/experiments/summary.hpp"
 
 namespace fs = std::filesystem;
@@ -32,6 +33,27 @@ std::string change_text(const Experiment& e, double change) {
   return e.higher_is_better ? fmt::format("{:+.{}f}", change, e.digits) : fmt::format("{:+.0f} %", 100 * change);
 }
 
+bool has_partners(const Experiment& e) {
+  return std::any_of(e.rows.begin(), e.rows.end(), [](const Row& row) { return !row.partner.empty(); });
+}
+
+/// True where some row is compared with another.
+bool compares(const Experiment& e) {
+  return !e.baseline.empty() || has_partners(e);
+}
+
+std::string comparison_text(const Experiment& e) {
+  if (has_partners(e)) {
+    std::string text = " Changes are paired by seed:";
+    for (size_t r = 0; r < e.rows.size(); ++r)
+      if (const auto other = e.compared_with(r))
+        text += fmt::format("{} {} against {}", text.ends_with(':') ? "" : ",", e.rows[r].label, e.rows[*other].label);
+    return text + ".";
+  }
+  if (e.baseline.empty()) return "";
+  return fmt::format(" Changes are against {}, paired by seed.", e.rows[e.row_index(e.baseline)].label);
+}
+
 Table main_table(const Experiment& e, const Summary& s) {
   Table table;
   bool has_paper = false;
@@ -40,7 +62,7 @@ Table main_table(const Experiment& e, const Summary& s) {
   for (const Column& column : e.columns) {
     if (has_paper) table.header.push_back(column.label + ": paper");
     table.header.push_back(has_paper ? "ours" : column.label);
-    if (!e.baseline.empty()) table.header.push_back(has_paper ? "change, paper → ours" : "change");
+    if (compares(e)) table.header.push_back(has_paper ? "change, paper → ours" : "change");
   }
   for (size_t r = 0; r < e.rows.size(); ++r) {
     const Row& row = e.rows[r];
@@ -57,7 +79,7 @@ Table main_table(const Experiment& e, const Summary& s) {
       }
       const std::string value = with_spread(cell.mean, cell.spread, e.digits, cell.values.size() > 1);
       cells.push_back(cell.mean == best ? fmt::format("**{}**", value) : value);
-      if (!e.baseline.empty()) {
+      if (compares(e)) {
         const std::string ours = cell.change ? change_text(e, *cell.change) : "";
         cells.push_back(!cell.change        ? "–"
                         : cell.paper_change ? change_text(e, *cell.paper_change) + " → " + ours
@@ -72,11 +94,19 @@ Table main_table(const Experiment& e, const Summary& s) {
       const auto value = reference.values.find(column.name);
       if (has_paper) cells.push_back("–");
       cells.push_back(value == reference.values.end() ? "–" : fmt::format("{:.{}f}", value->second, e.digits));
-      if (!e.baseline.empty()) cells.push_back("–");
+      if (compares(e)) cells.push_back("–");
     }
     table.rows.push_back(std::move(cells));
   }
   return table;
+}
+
+std::string score_text(const Experiment& e, const Also& also, const Score& score) {
+  if (score.runs == 0) return "not reached";
+  std::string text = with_spread(score.mean, score.spread, also.digits.value_or(e.digits), score.runs > 1);
+  if (!also.relative_to.empty()) text += " ×";
+  if (score.not_reached > 0) text += fmt::format(" ({} of {} runs)", score.runs, score.runs + score.not_reached);
+  return text;
 }
 
 /// Metrics first … end - 1 of `also`, of the rows and references that have them.
@@ -93,14 +123,13 @@ Table also_table(const Experiment& e, const Summary& s, size_t first, size_t end
     for (size_t i = first; i < end; ++i) {
       for (size_t c = 0; c < e.columns.size(); ++c) {
         const Score& score = s.also[i][r][c];
-        known = known || score.known;
-        if (!score.known) {
+        known = known || score.known();
+        if (!score.known()) {
           cells.push_back("–");
           continue;
         }
-        std::string text =
-            with_spread(score.mean, score.spread, e.also[i].digits.value_or(e.digits), s.cells[r][c].values.size() > 1);
-        const auto paper = e.rows[r].paper.find(e.also[i].metric + " " + e.columns[c].name);
+        std::string text = score_text(e, e.also[i], score);
+        const auto paper = e.rows[r].paper.find(e.also[i].name + " " + e.columns[c].name);
         if (paper != e.rows[r].paper.end()) text += fmt::format(" (paper {})", paper->second);
         cells.push_back(text);
       }
@@ -112,7 +141,7 @@ Table also_table(const Experiment& e, const Summary& s, size_t first, size_t end
     bool known = false;
     for (size_t i = first; i < end; ++i) {
       for (size_t c = 0; c < e.columns.size(); ++c) {
-        const auto value = reference.values.find(e.also[i].metric);
+        const auto value = reference.values.find(e.also[i].name);
         const bool here = value != reference.values.end() && c == 0;
         known = known || here;
         cells.push_back(here ? fmt::format("{:.{}f}", value->second, e.digits) : "–");
@@ -145,32 +174,56 @@ Table seed_table(const Experiment& e, const Summary& s) {
   return table;
 }
 
-/// metric against epoch of each row's first run in one column, from the runs' log.jsonl.
-std::optional<plot::Chart> curves(const Experiment& e, const ExperimentResult& result, size_t column) {
+/// Against what a curve is drawn.
+enum class Against { epoch, step, seconds };
+
+/// A validation metric of each row's first run in one column, from the runs' log.jsonl.
+std::optional<plot::Chart> curve(const Experiment& e, const ExperimentResult& result, size_t column,
+                                 const std::string& metric, Against against) {
+  const char* axis = against == Against::epoch ? "epoch" : against == Against::step ? "step" : "seconds";
   plot::Chart chart;
   chart.title = e.columns[column].label;
-  chart.subtitle = fmt::format("validation {} against epoch, seed {}", e.selection, e.seeds.front());
-  chart.x.label = "epoch";
-  chart.y = {e.higher_is_better ? e.selection : e.metric_label, plot::Scale::log, {}, {}};
+  chart.subtitle = fmt::format("validation {} against {}, seed {}", metric, axis, e.seeds.front());
+  chart.x.label = axis;
+  chart.y = {metric == e.selection && !e.higher_is_better ? e.metric_label : metric, plot::Scale::linear, {}, {}};
+  double low = INFINITY, high = 0;
   for (const RunResult& run : result.runs) {
     if (run.column != column || run.seed != e.seeds.front() || !e.rows[run.row].train) continue;
     plot::Series series;
     series.name = e.rows[run.row].label;
     series.dashed = e.rows[run.row].control;
-    std::ifstream log(run.folder / "log.jsonl");
-    for (std::string line; std::getline(log, line);) {
-      const auto json = nlohmann::json::parse(line, nullptr, false);
-      if (!json.is_object() || !json.contains("metrics")) continue;
-      const auto& metrics = json["metrics"];
-      const double value = metrics.value(e.selection, std::nan(""));
-      if (!std::isfinite(value) || value <= 0) continue;
-      series.x.push_back(json.value("epoch", 0.0));
-      series.y.push_back(value);
+    for (const Evaluation& evaluation : evaluations(run.folder, metric)) {
+      const double x = against == Against::epoch  ? evaluation.epoch
+                       : against == Against::step ? evaluation.step
+                                                  : evaluation.seconds;
+      if (evaluation.value <= 0 || !std::isfinite(x)) continue;
+      series.x.push_back(x);
+      series.y.push_back(evaluation.value);
+      low = std::min(low, evaluation.value);
+      high = std::max(high, evaluation.value);
     }
     if (series.x.size() >= 2) chart.series.push_back(std::move(series));
   }
   if (chart.series.empty()) return std::nullopt;
+  if (high > 3 * low) chart.y.scale = plot::Scale::log;
   return chart;
+}
+
+/// The pictures of one column's trainings: the selection metric against epochs, or what the experiment asks for against
+/// steps and seconds. By name of the file.
+std::vector<std::pair<std::string, plot::Chart>> curves(const Experiment& e, const ExperimentResult& result,
+                                                        size_t column) {
+  std::vector<std::pair<std::string, plot::Chart>> charts;
+  const auto add = [&](const std::string& name, const std::string& metric, Against against) {
+    if (auto chart = curve(e, result, column, metric, against)) charts.emplace_back(name, std::move(*chart));
+  };
+  const std::string stem = "training-" + e.columns[column].name;
+  if (e.curves.empty()) add(stem, e.selection, Against::epoch);
+  for (const std::string& metric : e.curves) {
+    add(fmt::format("{}-{}-steps", stem, metric), metric, Against::step);
+    add(fmt::format("{}-{}-seconds", stem, metric), metric, Against::seconds);
+  }
+  return charts;
 }
 
 /// Every row's mean in each column as a point.
@@ -216,12 +269,9 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
   if (!e.question.empty()) page.add(Paragraph{e.question});
   if (!e.source.empty()) page.add(Paragraph{"Source of the published values: " + e.source + "."});
   page.add(Heading{2, "Result"});
-  page.add(Paragraph{fmt::format(
-      "{}, preset `{}`, {} seed{}; mean ± standard deviation over seeds where there are several.{}", e.metric_label,
-      e.preset, e.seeds.size(), e.seeds.size() == 1 ? "" : "s",
-      e.baseline.empty()
-          ? ""
-          : fmt::format(" Changes are against {}, paired by seed.", e.rows[e.row_index(e.baseline)].label))});
+  page.add(Paragraph{
+      fmt::format("{}, preset `{}`, {} seed{}; mean ± standard deviation over seeds where there are several.{}",
+                  e.metric_label, e.preset, e.seeds.size(), e.seeds.size() == 1 ? "" : "s", comparison_text(e))});
   page.add(main_table(e, s));
   std::vector<std::string> notes;
   for (const Row& row : e.rows)
@@ -230,7 +280,7 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
     if (!reference.note.empty()) notes.push_back(fmt::format("*{}*: {}", reference.label, reference.note));
   if (!notes.empty()) page.add(Bullets{notes});
   if (!e.also.empty()) {
-    page.add(Heading{2, "The same models by other metrics"});
+    page.add(Heading{2, "The same runs by other measures"});
     const bool narrow = e.also.size() * e.columns.size() <= kWidestTable;
     if (narrow) page.add(also_table(e, s, 0, e.also.size()));
     for (size_t i = 0; i < e.also.size() && !narrow; ++i) {
@@ -265,10 +315,10 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
   }
   bool heading = false;
   for (size_t c = 0; c < e.columns.size(); ++c)
-    if (const auto chart = curves(e, result, c)) {
+    for (const auto& [name, chart] : curves(e, result, c)) {
       if (!heading) page.add(Heading{2, "Training"});
       heading = true;
-      figure("training-" + e.columns[c].name, *chart, "Training on " + e.columns[c].label);
+      figure(name, chart, "Training on " + e.columns[c].label);
     }
   if (!result.tuning.empty()) {
     page.add(Heading{2, "Tuning"});

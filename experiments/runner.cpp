@@ -74,13 +74,13 @@ class Runner {
       if (fs::exists(file, ignored) && made == command) continue;
       fs::create_directories(file.parent_path());
       fs::remove_all(file, ignored);
-      log::info(fmt::format("simulating {}: monarch simulate {}", data.label, command));
-      std::vector<std::string> words{program_, "simulate"};
+      log::info(fmt::format("making {}: monarch {} {}", data.label, data.command, command));
+      std::vector<std::string> words{program_, data.command};
       words.insert(words.end(), data.words.begin(), data.words.end());
       words.insert(words.end(), {"-o", fs::absolute(file)});
       const auto child = run_child(words, file.parent_path(), {}, file.stem().string() + ".log");
       check<BackendError>(child.exit_code == 0, [&] {
-        return fmt::format("monarch simulate {} ended with code {}:\n{}", command, child.exit_code,
+        return fmt::format("monarch {} {} ended with code {}:\n{}", data.command, command, child.exit_code,
                            last_lines(child.output, 8));
       });
       write_file_atomically(note, command + "\n");

@@ -15,24 +15,26 @@ namespace monarch::experiments {
 struct Cell {
   std::vector<double> values;  ///< one for each seed, in the order of the seeds
   double mean = 0;
-  double spread = 0;             ///< sample standard deviation; 0 for one seed
-  /// Mean over seeds of value / baseline's value - 1, or of their difference where higher is better; none for the
-  /// baseline itself.
+  double spread = 0;  ///< sample standard deviation; 0 for one seed
+  /// Mean over seeds of value / the value of the row's partner - 1, or of their difference where higher is better; none
+  /// for a row without another to be compared with.
   std::optional<double> change;
-  std::vector<double> changes;   ///< those of the single seeds
+  std::vector<double> changes;  ///< those of the single seeds
   std::optional<double> paper;
-  std::optional<double> paper_change;  ///< against the paper's value of the baseline
+  std::optional<double> paper_change;  ///< against the paper's value of the partner
 };
 
-/// A metric of Experiment::also in one row and column.
+/// An entry of Experiment::also in one row and column.
 struct Score {
-  double mean = 0, spread = 0;
-  bool known = false;
+  double mean = 0, spread = 0;  ///< over the runs that have a value
+  int64_t runs = 0;             ///< how many have one
+  int64_t not_reached = 0;      ///< how many did not get as far as `time_to` asks
+  bool known() const { return runs + not_reached > 0; }
 };
 
 struct Summary {
   std::vector<std::vector<Cell>> cells;               ///< [row][column]
-  std::vector<std::vector<std::vector<Score>>> also;  ///< [metric of `also`][row][column]
+  std::vector<std::vector<std::vector<Score>>> also;  ///< [entry of `also`][row][column]
   std::vector<int64_t> parameters;                    ///< of each row's first run, complex numbers counted twice
   std::vector<double> seconds_per_epoch;              ///< of each row and column, averaged over all runs of the row
   std::vector<double> macs;                           ///< per slice, of reconstruction models; else 0

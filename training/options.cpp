@@ -21,12 +21,22 @@ double decay(const Config& config, const std::string& key, double fallback) {
   return value;
 }
 
+/// Two keys that say the same thing in different units.
+void check_one_of(const Config& config, const std::string& a, const std::string& b) {
+  check<ConfigError>(
+      !config.has(a) || !config.has(b), [&] { return fmt::format("{}: both '{}' and '{}' are set", config.name(), a, b); },
+      "leave one of them out");
+}
+
 }  // namespace
 
 TrainerOptions TrainerOptions::from_config(const Config& config) {
   constexpr double kLarge = 1e12;
   TrainerOptions o;
+  check_one_of(config, "training.epochs", "training.steps");
+  check_one_of(config, "training.evaluate_epochs", "training.evaluate_steps");
   o.epochs = config.integer_at_least("training.epochs", o.epochs, 0);
+  o.steps = config.integer_at_least("training.steps", o.steps, 0);
   o.batch = config.integer_at_least("training.batch", o.batch, 1);
   o.micro_batch = config.integer_at_least("training.micro_batch", o.micro_batch, 0);
   o.sum_loss = config.boolean("training.sum_loss", o.sum_loss);
@@ -34,6 +44,7 @@ TrainerOptions TrainerOptions::from_config(const Config& config) {
   o.ema_decay = decay(config, "training.ema_decay", o.ema_decay);
   o.patience = config.integer_at_least("training.patience", o.patience, 0);
   o.evaluate_epochs = config.integer_at_least("training.evaluate_epochs", o.evaluate_epochs, 1);
+  o.evaluate_steps = config.integer_at_least("training.evaluate_steps", o.evaluate_steps, 0);
   o.checkpoint_minutes = config.number_between("training.checkpoint_minutes", o.checkpoint_minutes, 0, kLarge);
   o.log_steps = config.integer_at_least("training.log_steps", o.log_steps, 0);
   o.seed = static_cast<uint64_t>(config.integer_at_least("training.seed", 0, 0));

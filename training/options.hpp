@@ -37,6 +37,7 @@ struct ScheduleOptions {
 
 struct TrainerOptions {
   int64_t epochs = 100;
+  int64_t steps = 0;        ///< optimiser steps in all, instead of epochs: the last epoch may be partial; 0: epochs
   int64_t batch = 20;       ///< samples per optimiser step over all processes and accumulations
   int64_t micro_batch = 0;  ///< samples per accumulate_gradients call; 0: the batch
   bool sum_loss = false;    ///< the gradient of the sum over the batch (published scripts) instead of the mean
@@ -44,8 +45,10 @@ struct TrainerOptions {
   ScheduleOptions schedule;
   double clip_norm = 0;  ///< of the whole gradient; 0: none
   double ema_decay = 0;  ///< exponential moving average of the weights, used for evaluation; 0: none
-  int64_t patience = 0;  ///< epochs without a better selection metric after which training stops; 0: never
+  /// Epochs (where evaluate_steps is set: evaluations) without a better selection metric before it stops; 0: never.
+  int64_t patience = 0;
   int64_t evaluate_epochs = 1;
+  int64_t evaluate_steps = 0;     ///< evaluates every so many optimiser steps instead, and at the end; 0: epochs
   double checkpoint_minutes = 5;  ///< also at each evaluation, and at the end
   int64_t log_steps = 0;          ///< a line of the log also every so many steps; 0: only epochs
   uint64_t seed = 0;

@@ -37,8 +37,10 @@ nlohmann::json Position::json() const {
           {"batches", batches},
           {"step", step},
           {"loss_sum", loss_sum},
+          {"loss_samples", loss_samples},
           {"gradient_norm", gradient_norm},
           {"best_epoch", best_epoch},
+          {"best_step", best_step},
           {"best", number_or_null(best)},
           {"seconds", seconds},
           {"last", list_of(last)},
@@ -51,8 +53,10 @@ Position Position::from_json(const nlohmann::json& json) {
   p.batches = json.at("batches").get<int64_t>();
   p.step = json.at("step").get<int64_t>();
   p.loss_sum = json.at("loss_sum").get<double>();
+  p.loss_samples = json.value("loss_samples", int64_t{-1});
   p.gradient_norm = json.at("gradient_norm").get<double>();
   p.best_epoch = json.at("best_epoch").get<int64_t>();
+  p.best_step = json.value("best_step", int64_t{-1});
   if (!json.at("best").is_null()) p.best = json.at("best").get<double>();
   p.seconds = json.at("seconds").get<double>();
   p.last = metrics_of(json.at("last"));

@@ -14,9 +14,11 @@ struct Position {
   int64_t epoch = 0;         ///< that is being made, from 0: as many are complete
   int64_t batches = 0;       ///< of it that are done: the place in its order of samples
   int64_t step = 0;          ///< optimiser steps in all
-  double loss_sum = 0;       ///< over the samples of this epoch so far
+  double loss_sum = 0;       ///< over the samples since the log's last line of an epoch or evaluation
+  int64_t loss_samples = 0;  ///< as many; -1 in checkpoints that do not know: those of this epoch's batches
   double gradient_norm = 0;  ///< of the last step
   int64_t best_epoch = 0;    ///< epochs complete when it was evaluated; 0: the start
+  int64_t best_step = 0;     ///< steps made then; -1 in checkpoints that do not know: best_epoch whole epochs
   double best = std::numeric_limits<double>::infinity();
   double seconds = 0;  ///< of training in all
   Metrics last, best_metrics;

@@ -34,6 +34,11 @@ void drop_later_lines(const fs::path& file, int64_t step) {
   write_file_atomically(file, kept);
 }
 
+nlohmann::json count_or_fraction(double epochs) {
+  const auto whole = static_cast<int64_t>(epochs);
+  return static_cast<double>(whole) == epochs ? nlohmann::json(whole) : nlohmann::json(epochs);
+}
+
 /// Logarithmic where the values span more than a factor of three and allow it.
 plot::Scale scale_for(const std::vector<plot::Series>& series) {
   double low = INFINITY, high = -INFINITY;
@@ -57,8 +62,8 @@ void RunLog::append(const nlohmann::json& json) {
       "is the disk full? The last checkpoint is good; continue with --resume");
 }
 
-void RunLog::epoch(const Line& l, double seconds, double samples_per_second, const Metrics* metrics) {
-  nlohmann::json json{{"epoch", l.epoch},
+void RunLog::interval(const Line& l, double seconds, double samples_per_second, const Metrics* metrics) {
+  nlohmann::json json{{"epoch", count_or_fraction(l.epoch)},
                       {"step", l.step},
                       {"loss", l.loss},
                       {"learning_rate", l.learning_rate},
@@ -77,7 +82,7 @@ void RunLog::epoch(const Line& l, double seconds, double samples_per_second, con
 }
 
 void RunLog::step(const Line& l, int64_t batch) {
-  append({{"epoch", l.epoch},
+  append({{"epoch", count_or_fraction(l.epoch)},
           {"batch", batch},
           {"step", l.step},
           {"loss", l.loss},

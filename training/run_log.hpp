@@ -11,11 +11,12 @@
 
 namespace monarch::training {
 
-/// One JSON object a line, flushed at once. A line of an epoch has epoch (complete ones), step (optimiser steps made),
-/// loss (mean over the epoch's samples), learning_rate and gradient_norm (of its last step), seconds (of training in
-/// all), samples_per_second (of this epoch's steps) and, where it was evaluated, metrics (null: not finite). A line of
-/// a step has epoch (being made), batch, step, loss (mean over its samples), learning_rate and gradient_norm. Throws
-/// DataError where the disk refuses.
+/// One JSON object a line, flushed at once. A line of an interval (an epoch, or what lies between two evaluations where
+/// training.evaluate_steps is set) has epoch (complete ones; 2.5: in the middle of the third), step (optimiser steps
+/// made), loss (mean over the interval's samples), learning_rate and gradient_norm (of its last step), seconds (of
+/// training in all), samples_per_second (of the interval's steps) and, where it was evaluated, metrics (null: not
+/// finite). A line of a step has epoch (being made), batch, step, loss (mean over its samples), learning_rate and
+/// gradient_norm. Throws DataError where the disk refuses.
 class RunLog {
  public:
   /// Goes on behind optimiser step `step`: lines of later steps, and lines that a killed process left unfinished, go.
@@ -23,10 +24,11 @@ class RunLog {
   RunLog(const std::filesystem::path& folder, int64_t step);
 
   struct Line {
-    int64_t epoch = 0, step = 0;
+    double epoch = 0;
+    int64_t step = 0;
     double loss = 0, learning_rate = 0, gradient_norm = 0;
   };
-  void epoch(const Line& line, double seconds, double samples_per_second, const Metrics* metrics);
+  void interval(const Line& line, double seconds, double samples_per_second, const Metrics* metrics);
   void step(const Line& line, int64_t batch);
 
  private:
@@ -37,7 +39,7 @@ class RunLog {
 };
 
 /// Charts of log.jsonl against the epoch, below each other: losses, the selection metric, the other metrics, the
-/// learning rate. Values that a scale cannot show are left out. "" for fewer than two epochs.
+/// learning rate. Values that a scale cannot show are left out. "" for fewer than two intervals.
 std::string curves_svg(const std::filesystem::path& log, const std::string& selection);
 
 }  // namespace monarch::training

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
@@ -64,13 +65,17 @@ class Trainer {
   void step(std::span<const int64_t> order);
   double sum_over_processes(double loss);
   [[noreturn]] void refuse_batch(std::span<const int64_t> ids, const std::string& what, double value) const;
-  void finish_epoch();
+  bool interval_ends() const;
+  void finish_interval();
   bool evaluate();
-  bool finished() const { return at_.epoch >= options_.epochs || out_of_patience(); }
-  bool out_of_patience() const {
-    const int64_t evaluated = at_.epoch - at_.epoch % options_.evaluate_epochs;  // the last epoch that was
-    return options_.patience > 0 && evaluated - at_.best_epoch >= options_.patience;
+  bool finished() const { return at_.step >= total_steps_ || out_of_patience(); }
+  int64_t unimproved() const;
+  bool out_of_patience() const { return options_.patience > 0 && unimproved() >= options_.patience; }
+  /// Complete ones and the part of the one being made.
+  double epochs_made() const {
+    return static_cast<double>(at_.epoch) + static_cast<double>(at_.batches) / static_cast<double>(epoch_steps_);
   }
+  int64_t epochs_in_all() const { return epoch_steps_ > 0 ? (total_steps_ + epoch_steps_ - 1) / epoch_steps_ : 0; }
   // Keeping.
   void exchange_average();
   void save(const fs::path& folder, bool whole);
@@ -85,7 +90,7 @@ class Trainer {
   double seconds() const { return seconds_before_ + seconds_since(begun_); }
   double rate(int64_t step) const {
     return options_.optimiser.learning_rate *
-           schedule_factor(options_.schedule, step, options_.epochs * epoch_steps_, epoch_steps_);
+           schedule_factor(options_.schedule, step, total_steps_, epoch_steps_);
   }
 
   Task& task_;
@@ -101,15 +106,15 @@ class Trainer {
   std::vector<std::pair<std::string, at::Generator>> generators_;  // and their names in checkpoints
   nlohmann::json effective_ = nlohmann::json::object();
   std::string config_text_;
-  int64_t samples_ = 0, epoch_steps_ = 0;
+  int64_t samples_ = 0, epoch_steps_ = 0, total_steps_ = 0;
   Position at_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<StopRequests> requests_;
   bool stop_ = false;  // all processes agreed to
   Clock::time_point begun_ = Clock::now(), saved_ = begun_;
   double seconds_before_ = 0;
-  double epoch_seconds_ = 0;  // of the steps that this process made in this epoch
-  int64_t epoch_samples_ = 0;
+  double interval_seconds_ = 0;  // of the steps that this process made in this interval of the log
+  int64_t interval_samples_ = 0;
 };
 
 Trainer::Trainer(Task& task, const TrainerOptions& options, const Config& config, const fs::path& folder,
@@ -123,13 +128,14 @@ Trainer::Trainer(Task& task, const TrainerOptions& options, const Config& config
       optimiser_(parameters_, options.optimiser),
       samples_(task.training_size()) {
   check<ConfigError>(!parameters_.empty(), "the model has no parameters to train");
-  check<ConfigError>(samples_ > 0 || options.epochs == 0, "there are no training samples");
+  epoch_steps_ = (samples_ + options.batch - 1) / options.batch;
+  total_steps_ = options.steps > 0 ? options.steps : options.epochs * epoch_steps_;
+  check<ConfigError>(samples_ > 0 || (options.epochs == 0 && options.steps == 0), "there are no training samples");
   device_ = parameters_.front().tensor.device();
   generators_ = {{"generator", at::globalContext().defaultGenerator(at::kCPU)}};
   if (device_.is_cuda()) generators_.emplace_back("generator.cuda", at::globalContext().defaultGenerator(device_));
   for (const auto& [key, value] : config.effective()) effective_[key] = nlohmann::json::parse(value);
   config_text_ = config.toml();
-  epoch_steps_ = (samples_ + options.batch - 1) / options.batch;
   if (options.ema_decay > 0)
     for (const auto& p : parameters_) average_.push_back(p.tensor.detach().clone());
   if (leader()) run_folder_ = std::make_unique<RunFolder>(folder);
@@ -169,7 +175,9 @@ void Trainer::check_config(const nlohmann::json& state) const {
     return json.contains(key) ? json[key].dump() : "absent";
   };
   for (const auto& key : keys) {
-    if (key == "training.epochs" || key == "training.checkpoint_minutes" || key == "training.log_steps") continue;
+    static const std::set<std::string> free = {"training.epochs", "training.steps", "training.checkpoint_minutes",
+                                               "training.log_steps"};
+    if (free.contains(key)) continue;
     if (!before.contains(key) && !config_.has(key)) continue;  // a default that this version was the first to have
     const std::string was = text(before, key), is = text(effective_, key);
     if (was != is) differences.push_back(fmt::format("\n  {} was {}, now {}", key, was, is));
@@ -211,6 +219,8 @@ void Trainer::restore(const fs::path& folder) {
     }
     for (auto& [name, generator] : generators_) generator.set_state(tensor(name));
     at_ = Position::from_json(c.state);
+    if (at_.best_step < 0) at_.best_step = at_.best_epoch * epoch_steps_;
+    if (at_.loss_samples < 0) at_.loss_samples = std::min(samples_, at_.batches * options_.batch);
     const auto& origins = c.state.at("provenance");
     const auto differs = [&](const char* what, const std::string& was, const std::string& is) {
       if (was != is)
@@ -232,7 +242,7 @@ void Trainer::restore(const fs::path& folder) {
 /// best/ is written after the checkpoint that names it: a kill between the two leaves it behind.
 void Trainer::check_best() {
   if (at_.best_metrics.empty()) return;
-  const bool is_here = at_.best_epoch == at_.epoch && at_.batches == 0;
+  const bool is_here = at_.best_step == at_.step;
   try {
     const auto best = load_training_checkpoint(folder_ / "best");
     if (!is_here || best.state.value("step", int64_t{-1}) == at_.step) return;
@@ -242,6 +252,7 @@ void Trainer::check_best() {
       at_.best_metrics.clear();
       at_.best = std::numeric_limits<double>::infinity();
       at_.best_epoch = at_.epoch;
+      at_.best_step = at_.step;
     }
   }
   if (is_here) save(folder_ / "best", false);
@@ -414,12 +425,18 @@ void Trainer::step(std::span<const int64_t> order) {
   ++at_.step;
   ++at_.batches;
   at_.loss_sum += loss;
+  at_.loss_samples += count;
   if (ranks == 1) stop_ = requests_->asked();
-  epoch_seconds_ += seconds_since(begin);
-  epoch_samples_ += count;
+  interval_seconds_ += seconds_since(begin);
+  interval_samples_ += count;
   if (log_ && options_.log_steps > 0 && at_.step % options_.log_steps == 0)
-    log_->step({at_.epoch + 1, at_.step, loss / static_cast<double>(count), learning_rate, at_.gradient_norm},
+    log_->step({static_cast<double>(at_.epoch + 1), at_.step, loss / static_cast<double>(count), learning_rate,
+                at_.gradient_norm},
                at_.batches);
+  if (at_.batches == epoch_steps_) {
+    ++at_.epoch;
+    at_.batches = 0;
+  }
 }
 
 /// True where the weights are the best so far.
@@ -446,22 +463,36 @@ bool Trainer::evaluate() {
   if (!(score < at_.best) && !at_.best_metrics.empty()) return false;
   at_.best = std::isnan(score) ? std::numeric_limits<double>::infinity() : score;
   at_.best_epoch = at_.epoch;
+  at_.best_step = at_.step;
   at_.best_metrics = at_.last;
   return true;
 }
 
-void Trainer::finish_epoch() {
-  const double loss = at_.loss_sum / static_cast<double>(samples_), learning_rate = rate(at_.step - 1);
-  ++at_.epoch;
-  at_.batches = 0;
+/// After how much the log gets a line: an epoch, or evaluate_steps; the last interval may be shorter.
+bool Trainer::interval_ends() const {
+  if (at_.step == total_steps_) return true;
+  return options_.evaluate_steps > 0 ? at_.step % options_.evaluate_steps == 0 : at_.batches == 0;
+}
+
+/// Epochs, or evaluations, between the best and the last evaluation.
+int64_t Trainer::unimproved() const {
+  if (options_.evaluate_steps > 0) return at_.step / options_.evaluate_steps - at_.best_step / options_.evaluate_steps;
+  return at_.epoch - at_.epoch % options_.evaluate_epochs - at_.best_epoch;
+}
+
+void Trainer::finish_interval() {
+  const double loss = at_.loss_sum / static_cast<double>(at_.loss_samples), learning_rate = rate(at_.step - 1);
   at_.loss_sum = 0;
-  const bool evaluated = at_.epoch % options_.evaluate_epochs == 0 || at_.epoch == options_.epochs;
+  at_.loss_samples = 0;
+  const bool evaluated =
+      options_.evaluate_steps > 0 || at_.step == total_steps_ || at_.epoch % options_.evaluate_epochs == 0;
   const bool better = evaluated && evaluate();
   if (log_)
-    log_->epoch({at_.epoch, at_.step, loss, learning_rate, at_.gradient_norm}, seconds(),
-                static_cast<double>(epoch_samples_) / std::max(1e-9, epoch_seconds_), evaluated ? &at_.last : nullptr);
-  epoch_seconds_ = 0;
-  epoch_samples_ = 0;
+    log_->interval({epochs_made(), at_.step, loss, learning_rate, at_.gradient_norm}, seconds(),
+                   static_cast<double>(interval_samples_) / std::max(1e-9, interval_seconds_),
+                   evaluated ? &at_.last : nullptr);
+  interval_seconds_ = 0;
+  interval_samples_ = 0;
   agree_on_stop();
   if (evaluated || stop_ || checkpoint_due()) checkpoint();
   if (better) save(folder_ / "best", false);
@@ -480,7 +511,7 @@ void Trainer::stop_if_asked() {
   if (!stop_) return;
   const std::string signal = requests_->signal_name();
   fail<BackendError>(fmt::format("stopped{} in epoch {} of {}, after step {}", signal.empty() ? "" : " by " + signal,
-                                 std::min(at_.epoch + 1, options_.epochs), options_.epochs, at_.step),
+                                 std::min(at_.epoch + 1, epochs_in_all()), epochs_in_all(), at_.step),
                      fmt::format("continue with --resume; the checkpoint is in {}", folder_.string()));
 }
 
@@ -493,7 +524,9 @@ void Trainer::write_results() {
   task_.write_results(folder_ / "results");
   const std::string curves = curves_svg(folder_ / "log.jsonl", task_.selection_metric());
   if (!curves.empty()) write_file_atomically(folder_ / "results" / "curves.svg", curves);
-  std::string table = fmt::format("{:<24} {:>12} {:>12}", "", "last", fmt::format("epoch {}", at_.best_epoch));
+  std::string table = fmt::format("{:<24} {:>12} {:>12}", "", "last", 
+                                  options_.evaluate_steps > 0 ? fmt::format("step {}", at_.best_step)
+                                                              : fmt::format("epoch {}", at_.best_epoch));
   for (size_t i = 0; i < at_.last.size(); ++i)
     table += fmt::format("\n{:<24} {:>12.5g} {:>12.5g}", at_.last[i].first, at_.last[i].second,
                          value_of(at_.best_metrics, at_.last[i].first));
@@ -516,26 +549,26 @@ TrainingResult Trainer::run(bool resume) {
   begun_ = saved_ = Clock::now();
   if (at_.best_metrics.empty() && evaluate()) save(folder_ / "best", false);  // what the start is worth
   {
-    Progress progress("training", (options_.epochs - at_.epoch) * epoch_steps_ - at_.batches);
+    Progress progress("training", total_steps_ - at_.step);
+    std::vector<int64_t> order;
     while (!finished()) {
-      const std::vector<int64_t> order = order_of_epoch();
-      while (at_.batches < epoch_steps_) {
-        step(order);
-        const int64_t done = std::min(samples_, at_.batches * options_.batch);
-        progress.note(fmt::format("epoch {}/{}, loss {:.4g}, best {} {:.4g}", at_.epoch + 1, options_.epochs,
-                                  at_.loss_sum / static_cast<double>(done), task_.selection_metric(), at_.best));
-        progress.advance();
-        if (at_.batches == epoch_steps_) break;
-        if (stop_ || checkpoint_due()) checkpoint();
-        stop_if_asked();
-      }
-      finish_epoch();
+      if (order.empty() || at_.batches == 0) order = order_of_epoch();
+      step(order);
+      progress.note(fmt::format("epoch {:.4g}/{}, loss {:.4g}, best {} {:.4g}", epochs_made(), epochs_in_all(),
+                                at_.loss_sum / static_cast<double>(at_.loss_samples), task_.selection_metric(),
+                                at_.best));
+      progress.advance();
+      if (interval_ends())
+        finish_interval();
+      else if (stop_ || checkpoint_due())
+        checkpoint();
       stop_if_asked();
     }
   }
-  const bool early = at_.epoch < options_.epochs;
+  const bool early = at_.step < total_steps_;
   if (early)
-    log::info(fmt::format("no better {} for {} epochs: stopped", task_.selection_metric(), at_.epoch - at_.best_epoch));
+    log::info(fmt::format("no better {} for {} {}: stopped", task_.selection_metric(), unimproved(),
+                          options_.evaluate_steps > 0 ? "evaluations" : "epochs"));
   if (at_.step == 0) checkpoint();
   requests_.reset();
   const double seconds_in_all = seconds();
@@ -543,7 +576,9 @@ TrainingResult Trainer::run(bool resume) {
   communicator_->barrier();
   TrainingResult result;
   result.epochs = at_.epoch;
+  result.steps = at_.step;
   result.best_epoch = at_.best_epoch;
+  result.best_step = at_.best_step;
   result.best = at_.best;
   result.last = at_.last;
   result.best_metrics = at_.best_metrics;

@@ -15,8 +15,9 @@
 namespace monarch::training {
 
 struct TrainingResult {
-  int64_t epochs = 0;  ///< made in all
-  int64_t best_epoch = 0;
+  int64_t epochs = 0;  ///< complete ones, made in all
+  int64_t steps = 0;   ///< optimiser steps made in all
+  int64_t best_epoch = 0, best_step = 0;
   double best = 0;  ///< selection metric there
   Metrics last;     ///< of the last evaluation
   Metrics best_metrics;
@@ -30,7 +31,7 @@ struct TrainingResult {
 /// process takes a contiguous share of every batch. With `resume` training goes on from the newest checkpoint that can
 /// be read (a fresh start where there is none): the weights are bit for bit those of an uninterrupted run on the same
 /// machine with the same number of threads. SIGINT, SIGTERM and SIGHUP finish the step and write a checkpoint. Throws
-///   ConfigError   the folder holds a run of another config (the keys are named; training.epochs may change), or a run
+///   ConfigError   the folder holds a run of another config (the keys are named; training.epochs and steps may change), or a run
 ///                 and `resume` is off; another process trains there; a precision that the hardware has not;
 ///   DataError     a loss or gradient that is not finite: epoch, step and samples, saved in failed_batch.json; a
 ///                 checkpoint or log that cannot be written: earlier checkpoints survive; no checkpoint can be read;

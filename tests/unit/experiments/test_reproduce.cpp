@@ -1,11 +1,16 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <vector>
 
 #include "catch2/catch.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
+#include "monarch/experiments/evaluations.hpp"
 #include "monarch/experiments/summary.hpp"
 #include "support/support.hpp"
 
@@ -76,7 +81,7 @@ columns = ["hard"]
 constexpr const char* kProgram = R"(#!/bin/sh
 echo "$@" >> "$CALLS"
 case $1 in
-simulate) while [ $# -gt 1 ]; do shift; [ "$1" = -o ] && echo data > "$2"; done; exit 0 ;;
+simulate | prepare) while [ $# -gt 1 ]; do shift; [ "$1" = -o ] && echo data > "$2"; done; exit 0 ;;
 esac
 config=$2 out=$4
 rate=$(sed -n 's/^rate = //p' "$config"); seed=$(sed -n 's/^seed = //p' "$config")
@@ -204,4 +209,100 @@ TEST_CASE("a document is the same in Markdown and HTML and escapes its texts") {
                             Contains("<code>a&lt;b</code> &amp; more") && Contains("<td class=\"n\">1</td>"));
   d.add(Picture{"/no/such.png", "lost"});
   REQUIRE_THROWS_AS(html(d), DataError);
+}
+
+TEST_CASE("time to a value is interpolated between evaluations") {
+  const std::vector<Evaluation> course{{1, 10, 2, 3.0}, {2, 20, 4, 2.0}, {3, 30, 8, 1.0}, {4, 40, 10, 1.5}};
+  REQUIRE(time_to_value(course, 1.25, true, false) == 27.5);
+  REQUIRE(time_to_value(course, 1.25, false, false) == 7);
+  REQUIRE(time_to_value(course, 3.5, true, false) == 10);  // better from the first evaluation on
+  REQUIRE(time_to_value(course, 0.5, true, false) == std::nullopt);
+  REQUIRE(time_to_value({{1, 1, 1, 0.2}, {2, 2, 3, 0.6}}, 0.4, false, true) == 2);
+}
+
+TEST_CASE("ratios to a partner, times to its loss, and curves are read from the runs") {
+  Fixture f;
+  // "ours" takes half the time a step, and reaches the base's last loss (2) after 15 of 30 steps; "late" never does.
+  std::ofstream(f.program) << R"(#!/bin/sh
+echo "$@" >> "$CALLS"
+case $1 in
+prepare) while [ $# -gt 1 ]; do shift; [ "$1" = -o ] && mkdir "$2"; done; exit 0 ;;
+esac
+out=$4 name=$(sed -n "s/^name = ['\"]\(.*\)['\"]/\1/p" "$2")
+line() { echo "{\"epoch\": 1, \"step\": $1, \"seconds\": $2, \"metrics\": {\"loss\": $3}}" >> "$out/log.jsonl"; }
+rm -f "$out/log.jsonl"; echo '{"epoch": 0, "step": 5, "loss": 9}' > "$out/log.jsonl"
+case $name in
+dense) line 10 20 4; line 20 40 3; line 30 60 2; step=2 ;;
+ours) line 10 10 3; line 20 20 1; step=1 ;;
+late) line 10 10 5; line 30 30 4; step=1 ;;
+esac
+echo "{\"test\": {\"loss\": 2}, \"parameters\": 10, \"epochs\": 1, \"seconds\": 3, \"throughput\": {\"seconds_per_step\": $step}}" > "$out/result.json"
+)";
+  const std::string text = R"(
+title = "Times"
+metric = "loss"
+baseline = "base"
+curves = ["loss"]
+[[simulated]]
+name = "words"
+prepare = "text {data}/a.txt --tokenizer bytes"
+file = "words"
+[[column]]
+name = "c"
+[[row]]
+name = "base"
+label = "Dense"
+run.model.name = "dense"
+[[row]]
+name = "ours"
+run.model.name = "ours"
+[[row]]
+name = "late"
+partner = "ours"
+run.model.name = "late"
+[[also]]
+metric = "throughput.seconds_per_step"
+relative_to = "base"
+inverse = true
+label = "speed-up"
+digits = 1
+[[also]]
+name = "to_loss"
+time_to = { metric = "loss", of_row = "base" }
+relative_to = "base"
+label = "time to the loss"
+digits = 3
+[[also]]
+name = "to_loss_steps"
+time_to = { metric = "loss", of_row = "base", axis = "step" }
+label = "steps to the loss"
+[preset.smoke]
+)";
+  std::ofstream(f.toml) << text;
+  const Experiment e = f.load();
+  REQUIRE(e.simulated.at(0).command == "prepare");
+  const auto result = run_experiment(e, {f.out, f.program, 1, 1});
+  REQUIRE(fs::is_directory(f.out / "words"));
+  const auto json = to_json(e, result, summarise(e, result));
+  const auto number = [&](size_t row, const char* name) { return json["rows"][row]["also"][name]["c"]; };
+  REQUIRE(number(0, "throughput.seconds_per_step_ratio")["mean"] == 1);
+  REQUIRE(number(1, "throughput.seconds_per_step_ratio")["mean"] == 2);
+  REQUIRE(number(0, "to_loss")["mean"] == 1);
+  REQUIRE(number(1, "to_loss")["mean"] == 15. / 60);
+  REQUIRE(number(1, "to_loss_steps")["mean"] == 15);
+  REQUIRE(number(2, "to_loss")["not_reached"] == 1);
+  write_report(e, result, f.out);
+  const std::string page = content(f.out / "report.md");
+  REQUIRE_THAT(page, Contains("not reached") && Contains("2.0 ×") && Contains("0.250 ×"));
+  REQUIRE_THAT(page, Contains("late against ours"));
+  for (const auto* axis : {"steps", "seconds"}) {
+    const std::string picture = content(f.out / "figures" / fmt::format("training-c-loss-{}.svg", axis));
+    REQUIRE_THAT(picture, Contains("validation loss") && Contains("Dense"));
+  }
+  const auto with = [&](const std::string& more) {
+    std::ofstream(f.toml) << text << more;
+    return f.load();
+  };
+  REQUIRE_THROWS_WITH(with("[[also]]\nmetric = 'loss'\nrelative_to = 'bse'\n"), Contains("did you mean 'base'?"));
+  REQUIRE_THROWS_WITH(with("[[simulated]]\nname = 'x'\nfile = 'x'\n"), Contains("neither simulate nor prepare"));
 }

@@ -139,6 +139,22 @@ TEST_CASE("early stopping and sparse evaluations survive a kill") {
   }
 }
 
+TEST_CASE("a training in steps with evaluations within epochs survives kills") {
+  const TemporaryFolder folder;
+  write_text(folder / "run.toml",
+             "[training]\nsteps = 17\nbatch = 8\nevaluate_steps = 4\nema_decay = 0.9\n[small]\nrandom = true\n");
+  const std::string expected = run_whole(folder / "run.toml", folder / "whole", 17);
+  for (const int64_t step : {3, 5, 10, 14, 16}) {
+    Worker worker(folder / "run.toml", folder / "out", "announce=1 pause=2");
+    REQUIRE(worker.says(fmt::format("gradient of step {}\n", step)));
+    worker.kill(SIGKILL);
+    REQUIRE(worker.wait() == 128 + SIGKILL);
+  }
+  REQUIRE(run_whole(folder / "run.toml", folder / "out", 17) == expected);
+  require_same_log(folder / "out", folder / "whole");
+  REQUIRE(log_of(folder / "out").size() == 5);
+}
+
 TEST_CASE("a signal finishes the step, writes a checkpoint and says how to go on; a second one ends at once") {
   const TemporaryFolder folder;
   write_text(folder / "run.toml", std::string("[training]\nepochs = 6\nbatch = 8\n[small]\nrandom = true\n"));

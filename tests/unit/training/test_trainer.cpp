@@ -203,6 +203,81 @@ TEST_CASE("training stops when patience ends, and keeps the weights of the best 
   REQUIRE(evaluations == 4);
 }
 
+TEST_CASE("training.steps ends within an epoch, and evaluate_steps evaluates every so many steps and at the end") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  std::vector<int64_t> made;  // steps before each evaluation
+  int64_t steps = 0;
+  const std::vector<double> scores = {9, 5, 3, 4};
+  task.before = [&](std::span<const int64_t>, const Step& step) { steps = step.step + 1; };
+  task.scripted = [&] {
+    made.push_back(steps);
+    return Metrics{{"l2", scores.at(made.size() - 1)}};
+  };
+  const auto result = run(task,
+                          "[training]\nsteps = 10\nevaluate_steps = 4\nbatch = 8\nlog_steps = 1\n"
+                          "optimiser.learning_rate = 1e-2\nschedule.kind = \"linear\"",
+                          folder / "run");
+  REQUIRE(made == std::vector<int64_t>{0, 4, 8, 10});
+  REQUIRE(result.steps == 10);
+  REQUIRE(result.epochs == 3);
+  REQUIRE(result.best_step == 8);
+  REQUIRE(result.best_epoch == 2);
+  REQUIRE_FALSE(result.stopped_early);
+  const auto log = log_of(folder / "run");
+  std::vector<nlohmann::json> lines;
+  double sum = 0, samples = 0, seconds = 0;
+  for (const auto& line : log) {
+    if (line.contains("batch")) {
+      const double count = line["batch"] == 3 ? 6 : 8;
+      sum += count * line["loss"].get<double>();
+      samples += count;
+      continue;
+    }
+    REQUIRE(std::abs(line["loss"].get<double>() - sum / samples) <= 1e-12);
+    REQUIRE(line["seconds"].get<double>() >= seconds);
+    seconds = line["seconds"].get<double>();
+    sum = samples = 0;
+    lines.push_back(line);
+  }
+  REQUIRE(lines.size() == 3);
+  for (size_t i = 0; i < 3; ++i) {
+    REQUIRE(lines[i]["step"] == made[i + 1]);
+    REQUIRE(std::abs(lines[i]["epoch"].get<double>() - static_cast<double>(made[i + 1]) / 3) <= 1e-12);
+    REQUIRE(lines[i]["metrics"]["l2"] == scores[i + 1]);
+  }
+  REQUIRE(std::abs(lines[2]["learning_rate"].get<double>() - 1e-3) <= 1e-12);  // of step 9 of 10
+  REQUIRE(load_training_checkpoint(folder / "run/best").state["step"] == 8);
+  // In whole epochs a partial one at the end counts for evaluation as well.
+  SmallTask other;
+  REQUIRE(run(other, "[training]\nsteps = 4\nbatch = 8", folder / "epochs").epochs == 1);
+  for (const auto& line : log_of(folder / "epochs")) REQUIRE(line.contains("metrics"));
+  REQUIRE(log_of(folder / "epochs").size() == 2);
+}
+
+TEST_CASE("with evaluate_steps, patience counts evaluations") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  size_t evaluations = 0;
+  task.scripted = [&] { return Metrics{{"l2", std::vector<double>{9, 5, 4, 6, 7, 3}.at(evaluations++)}}; };
+  const auto result =
+      run(task, "[training]\nsteps = 50\nbatch = 8\npatience = 2\nevaluate_steps = 2", folder / "run");
+  REQUIRE(result.stopped_early);
+  REQUIRE(result.steps == 8);
+  REQUIRE(result.best_step == 4);
+}
+
+TEST_CASE("a run that is prolonged in steps goes on within its epoch") {
+  const std::string toml = "[training]\nbatch = 8\nevaluate_steps = 5\nschedule.kind = \"constant\"\nsteps = ";
+  const TemporaryFolder folder;
+  SmallTask whole, first, second;
+  run(whole, toml + "10", folder / "whole");
+  run(first, toml + "5", folder / "parts");
+  REQUIRE(run(second, toml + "10", folder / "parts", true).steps == 10);
+  REQUIRE(outcome_of(folder / "parts", 10).size() > 1000);
+  REQUIRE(outcome_of(folder / "parts", 10) == outcome_of(folder / "whole", 10));
+}
+
 TEST_CASE("a start whose metric is NaN is not the best for ever") {
   const TemporaryFolder folder;
   SmallTask task;
@@ -265,6 +340,8 @@ TEST_CASE("wrong options are named with what was expected") {
   REQUIRE_THAT(message("optimiser.kind = \"adamv\""), Contains("adam_fno") && Contains("\"adamw\""));
   REQUIRE_THAT(message("schedule.kind = \"cosinus\""), Contains("\"cosine\""));
   REQUIRE_THAT(message("precision = \"float16\""), Contains("bfloat16"));
+  REQUIRE_THAT(message("epochs = 3\nsteps = 30"), Contains("both 'training.epochs' and 'training.steps' are set"));
+  REQUIRE_THAT(message("evaluate_epochs = 3\nevaluate_steps = 30"), Contains("both 'training.evaluate_epochs'"));
   REQUIRE_THAT(message("batch = 0"), Contains("'training.batch' is 0, expected 1 or more"));
   REQUIRE_THAT(message("batch = 2.5"), Contains("must be an integer"));
   REQUIRE_THAT(message("ema_decay = 1.0"), Contains("less than 1"));
