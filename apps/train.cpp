@@ -40,6 +40,7 @@ const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
       {"map", make_field_job},
       {"space-time", make_field_job},
       {"reconstruction", make_reconstruction_job},
+      {"image-classification", make_classification_job},
   };
   return makers;
 }

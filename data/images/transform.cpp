@@ -64,17 +64,18 @@ AugmentOptions AugmentOptions::from_config(const Config& config) {
   return o;
 }
 
-TransformOptions TransformOptions::from_config(const Config& config, const ImageSet& set) {
+TransformOptions TransformOptions::from_config(const Config& config, int64_t channel_count,
+                                               const std::optional<Extent>& extent) {
   TransformOptions o;
-  o.size = config.integer_at_least("data.size", set.extent() ? 0 : 224, 0);
-  check<ConfigError>(o.size > 0 || (set.extent() && set.extent()->height == set.extent()->width),
+  o.size = config.integer_at_least("data.size", extent ? 0 : 224, 0);
+  check<ConfigError>(o.size > 0 || (extent && extent->height == extent->width),
                      config.name() + ": 'data.size' is 0, but the images are not square, or differ",
                      "set it, to 224 say");
-  if (o.size == 0) o.size = set.extent()->height;
-  o.crop_fraction = config.number_between("data.crop_fraction", set.extent() ? 1 : 0.875, 0.05, 1);
+  if (o.size == 0) o.size = extent->height;
+  o.crop_fraction = config.number_between("data.crop_fraction", extent ? 1 : 0.875, 0.05, 1);
   o.interpolation = config.choice<Interpolation>(
       "data.interpolation", "bicubic", {{"bicubic", Interpolation::bicubic}, {"bilinear", Interpolation::bilinear}});
-  const auto channels = static_cast<size_t>(set.channels());
+  const auto channels = static_cast<size_t>(channel_count);
   const auto statistic = [&](const std::string& key, const std::vector<double>& fallback, double least) {
     const auto values = config.numbers(key, channels == 3 ? fallback : std::vector<double>{0.5});
     check<ConfigError>(values.size() == channels && *std::min_element(values.begin(), values.end()) >= least, [&] {

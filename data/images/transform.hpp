@@ -43,9 +43,9 @@ struct TransformOptions {
   Interpolation interpolation = Interpolation::bicubic;
   std::array<double, 3> mean = {0.5, 0.5, 0.5}, deviation = {0.5, 0.5, 0.5};  ///< of values in 0 … 1
   AugmentOptions augment;
-  /// Default of size: 224 for sets without a common extent; of mean and deviation: ImageNet's for three channels.
+  /// `extent` of the images, none where they differ. Default of size: 224 for those without; of mean and deviation: ImageNet's for three channels.
   /// Throws ConfigError.
-  static TransformOptions from_config(const Config& config, const ImageSet& set);
+  static TransformOptions from_config(const Config& config, int64_t channels, const std::optional<Extent>& extent);
 };
 
 class ImageTransform {

@@ -25,7 +25,7 @@ data::ImageSetPtr ramp_set(int64_t side) {
 
 data::ImageTransform make_transform(const std::string& text, const data::ImageSet& set) {
   const Config config = Config::parse(text);
-  const auto options = data::TransformOptions::from_config(config, set);
+  const auto options = data::TransformOptions::from_config(config, set.channels(), set.extent());
   config.finish();
   return {options, set.channels()};
 }
