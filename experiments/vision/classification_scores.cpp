@@ -107,17 +107,21 @@ at::Tensor draw_confusion(const at::Tensor& confusion, const std::string& title)
 }
 
 std::string confusion_csv(const at::Tensor& confusion, const std::vector<std::string>& classes) {
-  const auto quoted = [](const std::string& name) {
-    std::string text = "\"";
-    for (const char c : name) text += c == '"' ? std::string("\"\"") : std::string(1, c);
-    return text + "\"";
-  };
   std::string text = "class";
-  for (const std::string& name : classes) text += "," + quoted(name);
+  const auto append_quoted = [&text](const std::string& name) {
+    text += '"';
+    for (const char c : name) text.append(c == '"' ? 2 : 1, c);
+    text += '"';
+  };
+  for (const std::string& name : classes) {
+    text += ',';
+    append_quoted(name);
+  }
   const at::Tensor counts = confusion.contiguous();
   const int64_t* count = counts.const_data_ptr<int64_t>();
   for (const std::string& name : classes) {
-    text += "\n" + quoted(name);
+    text += '\n';
+    append_quoted(name);
     for (size_t c = 0; c < classes.size(); ++c) text += "," + std::to_string(*count++);
   }
   return text + "\n";
