@@ -43,6 +43,7 @@ const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
       {"language-model", make_language_model_job},
       {"bert-pretraining", make_bert_job},
       {"glue", make_glue_job},
+      {"image-classification", make_classification_job},
   };
   return makers;
 }
