@@ -42,6 +42,7 @@ const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
       {"reconstruction", make_reconstruction_job},
       {"bert-pretraining", make_bert_job},
       {"glue", make_glue_job},
+      {"language-model", make_language_model_job},
   };
   return makers;
 }

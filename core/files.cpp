@@ -46,6 +46,8 @@ void install_handlers() {
   }
 }
 
+}  // namespace
+
 void sync_file(const fs::path& path) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail<DataError>(fmt::format("{}: {}", path.string(), std::strerror(errno)));
@@ -56,8 +58,6 @@ void sync_file(const fs::path& path) {
     return fmt::format("{}: cannot be written to disk: {}", path.string(), std::strerror(code));
   });
 }
-
-}  // namespace
 
 OutputFolder::OutputFolder(fs::path destination) : destination_(std::move(destination)) {
   if (destination_.filename().empty()) destination_ = destination_.parent_path();
