@@ -242,6 +242,7 @@ const std::vector<Target>& targets() {
       {"tokenizer_json", tokenizer_json, tokenizer_json_seeds},
       {"token_set", token_set, token_set_seeds},
       {"token_file", token_file, token_file_seeds},
+      {"glue", glue, glue_seeds},
       {"safetensors", safetensors, safetensors_seeds},
       {"pickle", pickle, pickle_seeds},
       {"torch_checkpoint", torch_checkpoint, torch_seeds},

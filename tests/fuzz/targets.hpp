@@ -46,6 +46,8 @@ void tokenizer_json(const uint8_t* bytes, size_t count);
 /// tokens.json.
 void token_set(const uint8_t* bytes, size_t count);
 void token_file(const uint8_t* bytes, size_t count);
+/// A file of each task of GLUE.
+void glue(const uint8_t* bytes, size_t count);
 
 struct Target {
   const char* name;
