@@ -153,6 +153,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   e.higher_is_better = config.boolean("higher_is_better", false);
   e.selection = config.text("selection", e.metric);
   e.baseline = config.text("baseline", "");
+  e.average = config.text("average", "");
   e.digits = config.integer("digits", 4);
   e.curves = config.texts("curves", {});
   e.preset = preset_name;
@@ -229,6 +230,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
     row.control = from.boolean("control", false);
     row.partner = from.text("partner", "");
     if (!row.partner.empty()) index_of(row_names, row.partner, "row");
+    if (from.has("paper_average")) row.paper_average = from.number("paper_average");
     for (const std::string& name : from.names("paper")) {
       index_of(column_names, name, "column");
       row.paper[name] = from.number("paper." + name);

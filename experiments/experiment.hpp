@@ -34,6 +34,7 @@ struct Row {
   bool control = false;                 ///< set apart in the report
   std::string partner;                  ///< row that this one is compared with; default: the baseline
   std::map<std::string, double> paper;  ///< column name, or "<metric of also> <column name>" -> published value
+  std::optional<double> paper_average;  ///< published mean over the columns
 };
 
 /// How long a run took until a validation metric was as good as at the end of another row's run of the same seed.
@@ -82,6 +83,7 @@ struct Experiment {
   bool higher_is_better = false;    ///< of the metric; changes are then differences
   std::string selection;            ///< key in the validation metrics that tuning minimises
   std::string baseline;             ///< row that the others are compared with, seed by seed; "" for none
+  std::string average;              ///< label of the mean over the columns, which the report then has; "" for none
   std::vector<std::string> curves;  ///< validation metrics that the report draws against steps and seconds
   std::string preset;
   std::vector<std::string> scaled;  ///< what the preset scales down, one sentence each; empty for the full recipe

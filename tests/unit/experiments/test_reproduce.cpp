@@ -198,6 +198,7 @@ TEST_CASE("an experiment tunes, trains, and a second run repeats nothing") {
   REQUIRE(std::abs(*s.cells[1][0].paper_change + 0.5) <= 1e-12);
   REQUIRE(!s.cells[1][1].paper_change);
   REQUIRE(!s.cells[0][0].change);
+  REQUIRE(std::abs(average_of(s.cells[0]) - (s.cells[0][0].mean + s.cells[0][1].mean) / 2) <= 1e-12);
 
   fs::remove(f.out / "runs/ours/hard/seed2/result.json");
   const auto again = run_experiment(e, {f.out, f.program, 1, 1});
