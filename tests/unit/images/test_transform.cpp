@@ -155,7 +155,7 @@ TEST_CASE("Speed of reading, cropping and augmenting a folder of JPEG files", "[
   std::vector<int64_t> ids(static_cast<size_t>(copies));
   std::iota(ids.begin(), ids.end(), 0);
   data::BrokenImages broken(false);
-  for (const std::string& augment :
+  for (const std::string augment :
        {"crop = \"random-resized\", flip = 0.5",
         "crop = \"random-resized\", flip = 0.5, rand = \"rand-m9-mstd0.5-inc1\", erase = 0.25"}) {
     const auto transform = make_transform("data.augment = {" + augment + "}", *set);
