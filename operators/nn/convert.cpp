@@ -113,14 +113,17 @@ struct Outcome {
   double relative_error = std::numeric_limits<double>::quiet_NaN();
 };
 
-ConversionReport convert(Module& root, const std::string& pattern, const std::function<Outcome(const Place&)>& change) {
-  std::regex expression;
+std::regex compiled(const std::string& pattern) {
   try {
-    expression = std::regex(pattern, std::regex::ECMAScript);
+    return std::regex(pattern, std::regex::ECMAScript);
   } catch (const std::regex_error& error) {
     fail<ConfigError>(fmt::format("pattern '{}' is not a regular expression: {}", pattern, error.what()),
                       "ECMAScript syntax: '.*' for anything, '\\.' for a dot");
   }
+}
+
+ConversionReport convert(Module& root, const std::string& pattern, const std::function<Outcome(const Place&)>& change) {
+  const std::regex expression = compiled(pattern);
   const std::vector<Place> places = linear_layers(root);
   ConversionReport report;
   struct Done {
@@ -186,6 +189,18 @@ void carry_over(MonarchLinearImpl& to, const torch::nn::LinearImpl& from) {
   to.train(from.is_training());
 }
 
+Outcome as_dense(const Content& content) {
+  Outcome outcome;
+  if (const auto* monarch = std::get_if<MonarchLinear>(&content)) {
+    outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
+  } else if (const auto* adapter = std::get_if<MonarchAdapter>(&content)) {
+    outcome.content = (*adapter)->to_linear();
+  } else {
+    outcome.reason = "already dense";
+  }
+  return outcome;
+}
+
 }  // namespace
 
 std::string ConversionReport::text() const {
@@ -234,17 +249,22 @@ ConversionReport to_monarch(Module& root, const std::string& pattern, const Conv
 }
 
 ConversionReport to_dense(Module& root, const std::string& pattern) {
-  return convert(root, pattern, [](const Place& place) -> Outcome {
-    Outcome outcome;
-    if (const auto* monarch = std::get_if<MonarchLinear>(&place.content)) {
-      outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
-    } else if (const auto* adapter = std::get_if<MonarchAdapter>(&place.content)) {
-      outcome.content = (*adapter)->to_linear();
-    } else {
-      outcome.reason = "already dense";
-    }
-    return outcome;
-  });
+  return convert(root, pattern, [](const Place& place) { return as_dense(place.content); });
+}
+
+std::vector<std::pair<std::string, at::Tensor>> dense_parameters(Module& root, const std::string& pattern) {
+  const std::regex expression = compiled(pattern);
+  std::vector<std::pair<std::string, at::Tensor>> parameters;
+  for (const Place& place : linear_layers(root)) {
+    if (!place.exchange || !std::regex_match(place.name, expression)) continue;
+    const Outcome outcome = as_dense(place.content);
+    if (!outcome.content) continue;
+    const auto& dense = *std::get<torch::nn::Linear>(*outcome.content);
+    const std::string prefix = place.name.empty() ? "" : place.name + ".";
+    parameters.emplace_back(prefix + "weight", dense.weight.detach());
+    if (dense.bias.defined()) parameters.emplace_back(prefix + "bias", dense.bias.detach());
+  }
+  return parameters;
 }
 
 ConversionReport add_adapters(Module& root, const std::string& pattern, const MonarchAdapterOptions& options) {
