@@ -122,9 +122,13 @@ std::string confusion_csv(const at::Tensor& confusion, const std::vector<std::st
   for (const std::string& name : classes) {
     text += '\n';
     append_quoted(name);
-    for (size_t c = 0; c < classes.size(); ++c) text += "," + std::to_string(*count++);
+    for (size_t c = 0; c < classes.size(); ++c) {
+      text += ',';
+      text += std::to_string(*count++);
+    }
   }
-  return text + "\n";
+  text += '\n';
+  return text;
 }
 
 }  // namespace monarch::experiments

@@ -1,7 +1,11 @@
 // Resizing as Pillow, evaluation as timm, and training crops.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
+#include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <numeric>
 
 #include "catch2/catch.hpp"
 #include "image_files.hpp"
@@ -138,6 +142,35 @@ TEST_CASE("Erasing fills a rectangle of 2 to 33 % with noise of mean 0 and devia
   }
   REQUIRE(std::abs(sum / count) <= 0.03);
   REQUIRE(std::abs(squares / count - 1) <= 0.03);
+}
+
+TEST_CASE("Speed of reading, cropping and augmenting a folder of JPEG files", "[.speed]") {
+  const TemporaryFolder folder;
+  const int64_t copies = 64;
+  std::filesystem::create_directories(folder / "photographs");
+  for (int64_t i = 0; i < copies; ++i)
+    std::filesystem::copy_file(data_file(i % 2 ? "images/china.jpg" : "images/flower.jpg"),
+                               folder / ("photographs/" + std::to_string(i) + ".jpg"));
+  const auto set = data::open_image_folder(folder.path());
+  std::vector<int64_t> ids(static_cast<size_t>(copies));
+  std::iota(ids.begin(), ids.end(), 0);
+  data::BrokenImages broken(false);
+  for (const std::string augment :
+       {"crop = \"random-resized\", flip = 0.5",
+        "crop = \"random-resized\", flip = 0.5, rand = \"rand-m9-mstd0.5-inc1\", erase = 0.25"}) {
+    const auto transform = make_transform("data.augment = {" + augment + "}", *set);
+    for (const std::string& stream : {std::string(), std::string("augment 0")}) {
+      double best = 0;
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        const auto start = std::chrono::steady_clock::now();
+        data::load_batch(*set, ids, transform, broken, 1, stream);
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+        best = std::max(best, static_cast<double>(copies) / seconds.count());
+      }
+      WARN((stream.empty() ? "evaluation" : augment)
+           << ": " << best << " images/s with " << at::get_num_threads() << " threads");
+    }
+  }
 }
 
 TEST_CASE("Options that make no sense are refused by key") {
