@@ -148,6 +148,7 @@ TEST_CASE("damaged token files end in a message") {
 }
 TEST_CASE("damaged files of GLUE end in a message") {
   run(find("glue"));
+}
 TEST_CASE("damaged MNIST files end in a message") {
   run(find("idx"));
 }
