@@ -50,9 +50,9 @@ void check_arguments(TextArguments& a) {
       [&] { return fmt::format("--tokenizer {} with{} --vocabulary", a.tokenizer, a.vocabulary.empty() ? "out" : ""); },
       "gpt2 and bert need the folder of a vocabulary, bytes has its own");
   check<ConfigError>(
-      !a.vocabulary_size || a.tokenizer == "gpt2",
+      !a.vocabulary_size || a.tokenizer != "bytes",
       [&] { return "--vocabulary-size beside --tokenizer " + a.tokenizer; },
-      "only the merges of gpt2 can be cut short");
+      "its 257 tokens are all that there are");
   std::set<fs::path> seen;
   for (const auto* list : {&a.files, &a.validation}) {
     for (const auto& file : *list) {
@@ -177,7 +177,8 @@ void add_prepare(CLI::App& app) {
       ->required();
   text->add_option("--vocabulary", a->vocabulary,
                    "Folder with encoder.json and vocab.bpe, or vocab.txt, or tokenizer.json");
-  text->add_option("--vocabulary-size", a->vocabulary_size, "gpt2: the first N - 1 tokens and <|endoftext|>")
+  text->add_option("--vocabulary-size", a->vocabulary_size,
+                   "gpt2: the first N - 1 tokens and <|endoftext|>; bert: the first N tokens")
       ->check(CLI::PositiveNumber);
   text->add_option("-o,--output", a->output, "Folder for train.npy, validation.npy, tokens.json and the vocabulary")
       ->required();

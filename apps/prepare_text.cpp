@@ -174,7 +174,11 @@ std::string_view valid_text(const data::MappedFile& file, const TextOptions& o, 
 std::vector<fs::path> place_vocabulary(const TextOptions& o, const WorkFolder& folder) {
   std::vector<std::pair<std::string, std::string>> content;
   const bool bytes = o.tokenizer == "bytes";
-  if (bytes || o.vocabulary_size) {
+  if (o.tokenizer == "bert" && o.vocabulary_size) {
+    const auto files = data::vocabulary_files(o.tokenizer, o.vocabulary);
+    const std::string vocabulary = file_content(files[0]);
+    content = {{"vocab.txt", data::smaller_vocabulary({vocabulary, files[0].string()}, *o.vocabulary_size)}};
+  } else if (bytes || o.vocabulary_size) {
     data::Gpt2Vocabulary small;
     if (bytes) {
       small = data::byte_vocabulary();

@@ -16,7 +16,7 @@ struct TextOptions {
   std::vector<std::string> validation;     ///< files that are the validation split; else a fraction of the documents
   std::string tokenizer;                   ///< "gpt2", "bert" or "bytes"
   std::string vocabulary;                  ///< its folder; "" for bytes
-  std::optional<int64_t> vocabulary_size;  ///< of gpt2: the beginning of the vocabulary
+  std::optional<int64_t> vocabulary_size;  ///< the beginning of the vocabulary; not of bytes
   std::string output;
   std::string documents = "file";
   double validation_fraction = 0;

@@ -41,6 +41,9 @@ const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
       {"space-time", make_field_job},
       {"reconstruction", make_reconstruction_job},
       {"language-model", make_language_model_job},
+      {"bert-pretraining", make_bert_job},
+      {"glue", make_glue_job},
+      {"image-classification", make_classification_job},
   };
   return makers;
 }

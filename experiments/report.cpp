@@ -101,6 +101,33 @@ Table main_table(const Experiment& e, const Summary& s) {
   return table;
 }
 
+/// The mean over the columns, beside the published one.
+Table average_table(const Experiment& e, const Summary& s) {
+  Table table;
+  table.header = {"model", e.average, "change"};
+  const bool has_paper = std::any_of(e.rows.begin(), e.rows.end(), [](const Row& row) { return row.paper_average; });
+  if (has_paper) table.header.insert(table.header.end(), {"paper", "paper: change"});
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    const Row& row = e.rows[r];
+    const auto base = e.compared_with(r);
+    const double mean = average_of(s.cells[r]);
+    const auto change = [&](double value, double from) {
+      return change_text(e, e.higher_is_better ? value - from : value / from - 1);
+    };
+    std::vector<std::string> cells{row.control ? fmt::format("*{}*", row.label) : row.label,
+                                   fmt::format("{:.{}f}", mean, e.digits),
+                                   base ? change(mean, average_of(s.cells[*base])) : "–"};
+    if (has_paper) {
+      const auto published = row.paper_average;
+      cells.push_back(published ? fmt::format("{:.{}f}", *published, e.digits) : "–");
+      const auto before = base ? e.rows[*base].paper_average : std::nullopt;
+      cells.push_back(published && before ? change(*published, *before) : "–");
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
 std::string score_text(const Experiment& e, const Also& also, const Score& score) {
   if (score.runs == 0) return "not reached";
   std::string text = with_spread(score.mean, score.spread, also.digits.value_or(e.digits), score.runs > 1);
@@ -273,6 +300,7 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
       fmt::format("{}, preset `{}`, {} seed{}; mean ± standard deviation over seeds where there are several.{}",
                   e.metric_label, e.preset, e.seeds.size(), e.seeds.size() == 1 ? "" : "s", comparison_text(e))});
   page.add(main_table(e, s));
+  if (!e.average.empty()) page.add(average_table(e, s));
   std::vector<std::string> notes;
   for (const Row& row : e.rows)
     if (!row.note.empty()) notes.push_back(fmt::format("**{}**: {}", row.label, row.note));

@@ -107,6 +107,12 @@ std::vector<std::vector<Score>> scores(const Experiment& e, const ExperimentResu
 
 }  // namespace
 
+double average_of(const std::vector<Cell>& row) {
+  double sum = 0;
+  for (const Cell& cell : row) sum += cell.mean;
+  return sum / static_cast<double>(row.size());
+}
+
 double median_of(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
@@ -183,6 +189,7 @@ nlohmann::json to_json(const Experiment& e, const ExperimentResult& result, cons
       if (cell.paper_change) out["paper_change"] = *cell.paper_change;
       row["columns"][e.columns[c].name] = std::move(out);
     }
+    if (!e.average.empty()) row["average"] = average_of(s.cells[r]);
     for (size_t i = 0; i < e.also.size(); ++i)
       for (size_t c = 0; c < e.columns.size(); ++c)
         if (const Score& score = s.also[i][r][c]; score.known()) {

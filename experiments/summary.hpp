@@ -41,6 +41,8 @@ struct Summary {
   std::vector<std::vector<double>> milliseconds;      ///< per slice, one for each run
 };
 
+/// Mean over the columns of a row's means.
+double average_of(const std::vector<Cell>& row);
 /// 0 where there are none.
 double median_of(std::vector<double> values);
 

@@ -83,4 +83,17 @@ Gpt2Vocabulary smaller_vocabulary(const VocabularyText& vocabulary, const Vocabu
   return result;
 }
 
+std::string smaller_vocabulary(const VocabularyText& vocabulary, int64_t size) {
+  const auto whole = parse_bert(vocabulary);
+  int64_t least = 1;
+  for (const int32_t id : whole->special()) least = std::max<int64_t>(least, id + 1);
+  check<ConfigError>(size >= least && size <= whole->size(), [&] {
+    return fmt::format("{}: a vocabulary of {} tokens, expected {} (all special ones) to {}", vocabulary.name, size, least,
+                       whole->size());
+  });
+  std::string lines;
+  for (int64_t id = 0; id < size; ++id) lines += std::string(whole->token(id)) + '\n';
+  return lines;
+}
+
 }  // namespace monarch::data

@@ -1,5 +1,5 @@
 #pragma once
-// Small vocabularies for small models: the bytes alone, or the beginning of GPT-2's.
+// Small vocabularies for small models: the bytes alone, or the beginning of GPT-2's or BERT's.
 
 #include <cstdint>
 #include <string>
@@ -22,5 +22,10 @@ Gpt2Vocabulary byte_vocabulary();
 /// beginning of the list is a smaller vocabulary of the same kind. Throws DataError for files that parse_gpt2 refuses,
 /// ConfigError for a size below 257 or beyond what the merges make, naming the largest.
 Gpt2Vocabulary smaller_vocabulary(const VocabularyText& vocabulary, const VocabularyText& merges, int64_t size);
+
+/// The first `size` lines of BERT's vocab.txt, whose words are ordered by how often they occur: ids stay, and words that
+/// the tokens no longer spell become [UNK]. Throws DataError for a file that parse_bert refuses, ConfigError for more
+/// lines than there are, or fewer than hold all special tokens.
+std::string smaller_vocabulary(const VocabularyText& vocabulary, int64_t size);
 
 }  // namespace monarch::data

@@ -18,7 +18,7 @@ const std::string project = MONARCH_SOURCE_DIR;
 
 void prepare(const TemporaryFolder& folder) {
   const auto result = run_monarch(folder.path(), "prepare text " + project +
-                                                     "/experiments/texts/shakespeare.txt --documents paragraph "
+                                                     "/experiments/tables/smoke/shakespeare.txt --documents paragraph "
                                                      "--validation-fraction 0.02 --tokenizer bytes -o shakespeare");
   INFO(result.errors);
   REQUIRE(result.exit_code == 0);
