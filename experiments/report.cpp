@@ -71,7 +71,9 @@ Table main_table(const Experiment& e, const Summary& s) {
     for (size_t c = 0; c < e.columns.size(); ++c) {
       const Cell& cell = s.cells[r][c];
       if (has_paper)
-        cells.push_back(cell.paper ? fmt::format("{:.{}f}", *cell.paper, e.higher_is_better ? 1 : std::min<int64_t>(3, e.digits)) : "–");
+        cells.push_back(
+            cell.paper ? fmt::format("{:.{}f}", *cell.paper, e.higher_is_better ? 1 : std::min<int64_t>(3, e.digits))
+                       : "–");
       double best = s.cells[r][c].mean;
       for (size_t other = 0; other < e.rows.size(); ++other) {
         const double mean = s.cells[other][c].mean;
@@ -369,12 +371,17 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
   }
   page.add(Heading{2, "Cost"});
   const bool slices = std::any_of(s.macs.begin(), s.macs.end(), [](double macs) { return macs > 0; });
-  Table cost{{"model", "parameters", "seconds per epoch"}, {}, 1};
+  const auto none = [](const std::vector<double>& times) {
+    return std::all_of(times.begin(), times.end(), [](double time) { return time == 0; });
+  };
+  const bool by_steps = none(s.seconds_per_epoch) && !none(s.seconds_per_step);  // trainings shorter than an epoch
+  const auto& times = by_steps ? s.seconds_per_step : s.seconds_per_epoch;
+  Table cost{{"model", "parameters", by_steps ? "seconds per step" : "seconds per epoch"}, {}, 1};
   if (slices) cost.header.insert(cost.header.end(), {"MMAC per slice", "ms per slice"});
   for (size_t r = 0; r < e.rows.size(); ++r) {
     if (!e.rows[r].train && !slices) continue;
     std::vector<std::string> cells{e.rows[r].label, count_text(s.parameters[r]),
-                                   e.rows[r].train ? fmt::format("{:.2f}", s.seconds_per_epoch[r]) : "–"};
+                                   e.rows[r].train ? fmt::format("{:.{}f}", times[r], by_steps ? 3 : 2) : "–"};
     if (slices) {
       cells.push_back(fmt::format("{:.1f}", 1e-6 * s.macs[r]));
       cells.push_back(fmt::format("{:.1f}", median_of(s.milliseconds[r])));

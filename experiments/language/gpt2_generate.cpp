@@ -6,15 +6,42 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <numeric>
+#include <utility>
+#include <variant>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/rng.hpp"
+#include "monarch/operators/nn/linear_layer.hpp"
 
 namespace monarch::experiments {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+/// Monarch layers multiply by their factors, for as long as the object lives: for one row that is faster than a dense
+/// weight (fewer numbers to read), and every layer measuring which way is faster would take longer than the text.
+class FactorsOnly {
+ public:
+  explicit FactorsOnly(Gpt2Impl& model) {
+    for (const auto& module : model.modules()) {
+      const auto* layer = module->as<operators::LinearLayer>();
+      const auto* monarch = layer ? std::get_if<operators::MonarchLinear>(&layer->content()) : nullptr;
+      if (!monarch) continue;
+      layers_.emplace_back(monarch->ptr(), monarch->ptr()->dense_cache().path());
+      monarch->ptr()->dense_cache().set_path(operators::InferencePath::monarch);
+    }
+  }
+  ~FactorsOnly() {
+    for (const auto& [layer, path] : layers_) layer->dense_cache().set_path(path);
+  }
+  FactorsOnly(const FactorsOnly&) = delete;
+  FactorsOnly& operator=(const FactorsOnly&) = delete;
+
+ private:
+  std::vector<std::pair<std::shared_ptr<operators::MonarchLinearImpl>, operators::InferencePath>> layers_;
+};
 
 void check_options(const GenerateOptions& o) {
   check<ConfigError>(
@@ -70,6 +97,7 @@ GeneratedText generate(Gpt2Impl& model, const data::TokenIds& prompt, const Gene
       fmt::format("ask for at most {} tokens", positions - there));
   model.eval();
   const at::NoGradGuard no_gradients;
+  const FactorsOnly factors(model);
   const at::Tensor all = model.output_weight();
   const at::Tensor weight = options.vocabulary > 0 ? all.narrow(0, 0, std::min(options.vocabulary, all.size(0))) : all;
   auto caches = model.cache(there + options.tokens);

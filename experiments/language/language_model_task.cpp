@@ -139,7 +139,8 @@ void LanguageModelTask::write_results(const std::filesystem::path& folder) {
     const int64_t room = model_->options().positions - static_cast<int64_t>(ids.size());
     if (ids.empty() || room < 1) continue;
     const auto text =
-        generate(*model_, ids, {.tokens = std::min(kSampleTokens, room), .top_k = 40}, tokenizer->separator());
+        generate(*model_, ids, {.tokens = std::min(kSampleTokens, room), .top_k = 40, .vocabulary = tokenizer->size()},
+                 tokenizer->separator());
     int64_t cut = 0;
     const std::string written = data::replace_invalid_utf8(tokenizer->decode(text.ids), cut);
     page += fmt::format("\n**{}**{}\n", prompt, written);

@@ -185,15 +185,16 @@ TEST_CASE("monarch prepare text: a killed run goes on, and its files are those o
         "--threads 1 --documents " +
         documents + " " + gpt2 + "-o out";
     const fs::path state = folder / ".out.unfinished/state.json";
-    // Killed as soon as a state is there, twice.
+    // Killed twice, each time when a new state within b.txt is there.
     for (int kill = 0; kill < 2; ++kill) {
-      const auto before = fs::exists(state) ? read_bytes(state) : "";
-      write_text(folder / "before", before);
-      const auto killed = run_command(
-          "cd '" + folder.path().string() + "' && { '" + program + "' -q " + arguments +
-          " & pid=$!; while kill -0 $pid 2>/dev/null && { [ ! -e .out.unfinished/state.json ] || cmp -s before "
-          ".out.unfinished/state.json; }; do sleep 0.01; done; kill -9 $pid; wait $pid; }");
-      INFO(killed.errors);
+      write_text(folder / "before", fs::exists(state) ? read_bytes(state) : "");
+      write_text(folder / "kill.sh", "'" + program + "' -q " + arguments +
+                                         " &\npid=$!\nstate=.out.unfinished/state.json\n"
+                                         "while kill -0 $pid && { ! grep -q '\"file\": 1,' $state || cmp -s before "
+                                         "$state; }; do sleep 0.01; done\n"
+                                         "kill -9 $pid\nwait $pid\n");
+      const auto killed = run_command("cd '" + folder.path().string() + "' && sh kill.sh 2>&1");
+      INFO(killed.output);
       REQUIRE(killed.exit_code == 128 + 9);
       REQUIRE(fs::exists(state));
       REQUIRE_FALSE(fs::exists(folder / "out"));
