@@ -21,8 +21,8 @@
 namespace monarch::experiments {
 namespace {
 
-constexpr int64_t kShownExamples = 8;  // in guesses.txt
-constexpr int64_t kLogitRows = 512;    // of the output layer at a time, in evaluation
+constexpr int64_t kShownExamples = 8;   // in guesses.txt
+constexpr int64_t kLogitRows = 512;     // of the output layer at a time, in evaluation
 constexpr const char* kValidationDraw = "validation";
 
 }  // namespace
@@ -63,7 +63,9 @@ BertPretrainingTask::BertPretrainingTask(const BertPretrainingOptions& options,
   const int64_t positions = model_->bert->options().positions;
   check<ConfigError>(
       options_.examples.length <= positions,
-      [&] { return fmt::format("data.length is {}, the model has {} positions", options_.examples.length, positions); },
+      [&] {
+        return fmt::format("data.length is {}, the model has {} positions", options_.examples.length, positions);
+      },
       "shorten the examples, or take a model with more positions");
   model_->to(device_);
 }
@@ -79,8 +81,8 @@ int64_t BertPretrainingTask::macs_per_sample() const {
 }
 
 data::MaskedBatch BertPretrainingTask::to_device(data::MaskedBatch batch) const {
-  for (at::Tensor* tensor :
-       {&batch.pairs.ids, &batch.pairs.types, &batch.pairs.mask, &batch.positions, &batch.targets, &batch.random})
+  for (at::Tensor* tensor : {&batch.pairs.ids, &batch.pairs.types, &batch.pairs.mask, &batch.positions, &batch.targets,
+                             &batch.random})
     *tensor = tensor->to(device_);
   return batch;
 }
@@ -170,9 +172,8 @@ void BertPretrainingTask::write_results(const std::filesystem::path& folder) {
     const at::Tensor guesses = at::linear(guessed, model_->decoder_weight(), model_->decoder_bias()).argmax(1).cpu();
     const at::Tensor positions = batch.positions.cpu(), targets = batch.targets.cpu();
     const data::TokenIds tokens = validation_.pair(id).tokens;
-    text +=
-        fmt::format("\n{} (b {}, model: {})\n", id, batch.random.item<int64_t>() ? "of another document" : "follows",
-                    next.argmax(1).item<int64_t>() ? "another" : "follows");
+    text += fmt::format("\n{} (b {}, model: {})\n", id, batch.random.item<int64_t>() ? "of another document" : "follows",
+                        next.argmax(1).item<int64_t>() ? "another" : "follows");
     for (int64_t i = 0, guess = 0; i < static_cast<int64_t>(tokens.size()); ++i) {
       const auto word = [&](int64_t token) { return tokenizer->token(token); };
       const bool hidden = guess < positions.numel() && positions[guess].item<int64_t>() == i;

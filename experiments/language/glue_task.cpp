@@ -100,9 +100,8 @@ GlueOptions GlueOptions::from_config(const Config& config) {
   o.vocabulary = config.text("data.vocabulary", "");
   const std::string weights = config.text("model.weights", "");
   if (o.vocabulary.empty() && !weights.empty()) o.vocabulary = vocabulary_beside(weights);
-  check<ConfigError>(!o.vocabulary.empty(),
-                     config.name() + ": no vocabulary: data.vocabulary is absent" +
-                         (weights.empty() ? "" : ", and no vocab.txt lies beside " + weights),
+  check<ConfigError>(!o.vocabulary.empty(), config.name() + ": no vocabulary: data.vocabulary is absent" +
+                                                (weights.empty() ? "" : ", and no vocab.txt lies beside " + weights),
                      "data.vocabulary is the folder of BERT's vocab.txt");
   return o;
 }
@@ -132,13 +131,12 @@ GlueData GlueData::open(const GlueOptions& options) {
     std::vector<data::GlueExample> rest;
     dev.examples = drawn(examples, count, options.seed, "hold out", &rest);
     examples = std::move(rest);
-    data.notes.push_back(
-        fmt::format("{}: {} of {} examples held out as the dev set", dev.name, count, count + examples.size()));
+    data.notes.push_back(fmt::format("{}: {} of {} examples held out as the dev set", dev.name, count,
+                                     count + examples.size()));
     data.dev.push_back(std::move(dev));
   }
   if (const auto most = static_cast<size_t>(options.train_examples); most > 0 && most < examples.size()) {
-    data.notes.push_back(
-        fmt::format("{}: {} of {} training examples are used", data.train.name, most, examples.size()));
+    data.notes.push_back(fmt::format("{}: {} of {} training examples are used", data.train.name, most, examples.size()));
     examples = drawn(examples, most, options.seed, "subset", nullptr);
   }
   return data;
@@ -210,9 +208,7 @@ double GlueTask::accumulate_gradients(std::span<const int64_t> ids, double weigh
 GlueTask::Predictions GlueTask::predict(const Split& split) {
   std::vector<int64_t> all(split.pairs.size());
   std::iota(all.begin(), all.end(), 0);
-  const auto length = [&](int64_t id) {
-    return static_cast<int64_t>(split.pairs[static_cast<size_t>(id)].tokens.size());
-  };
+  const auto length = [&](int64_t id) { return static_cast<int64_t>(split.pairs[static_cast<size_t>(id)].tokens.size()); };
   Predictions predictions;
   predictions.values.resize(all.size());
   for (const auto& ids : batches_by_length(all, length, options_.evaluation_batch)) {

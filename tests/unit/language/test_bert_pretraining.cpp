@@ -77,8 +77,7 @@ TEST_CASE("the pre-training loss is that of full logits at the masked places, an
   const auto batch = examples.batch(ids, 3, "2");
   const auto model = std::dynamic_pointer_cast<experiments::BertForPreTrainingImpl>(task.module().shared_from_this());
   const at::Tensor features = model->bert->features(batch.pairs.ids, batch.pairs.types, batch.pairs.mask);
-  const at::Tensor logits =
-      at::linear(model->masked_features(features), model->decoder_weight(), model->decoder_bias());
+  const at::Tensor logits = at::linear(model->masked_features(features), model->decoder_weight(), model->decoder_bias());
   at::Tensor targets = at::full_like(batch.pairs.ids, -100).flatten();
   targets.index_copy_(0, batch.positions, batch.targets);
   const at::Tensor plain =
@@ -90,8 +89,7 @@ TEST_CASE("the pre-training loss is that of full logits at the masked places, an
   size_t i = 0;
   for (const at::Tensor& p : task.module().parameters()) {
     const at::Tensor expected = p.grad().defined() ? p.grad() : at::zeros_like(p);
-    REQUIRE((whole[i] - expected).abs().max().item<double>() <=
-            1e-5 * std::max(1.0, expected.abs().max().item<double>()));
+    REQUIRE((whole[i] - expected).abs().max().item<double>() <= 1e-5 * std::max(1.0, expected.abs().max().item<double>()));
     ++i;
   }
 }
@@ -150,8 +148,7 @@ TEST_CASE("examples longer than the model are refused") {
   const auto tokens = token_set(folder.path(), random_documents(4, 6), random_documents(4, 6));
   auto options = small_options();
   options.examples.length = 33;
-  REQUIRE_THROWS_WITH(BertPretrainingTask(options, tokens, small_model),
-                      Contains("data.length is 33, the model has 32"));
+  REQUIRE_THROWS_WITH(BertPretrainingTask(options, tokens, small_model), Contains("data.length is 33, the model has 32"));
   const auto config = Config::parse("[data]\ntokens = \"a\"\nlength = 512\n");
   REQUIRE(experiments::BertPretrainingOptions::from_config(config).examples.predictions == 80);
 }

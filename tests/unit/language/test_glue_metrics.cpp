@@ -23,16 +23,14 @@ TEST_CASE("GLUE's metrics equal scikit-learn's and SciPy's") {
   int64_t compared = 0;
   const auto compare = [&](const nlohmann::json& vectors, GlueMetric metric) {
     for (const auto& item : vectors) {
-      const auto predicted = item["predicted"].get<std::vector<double>>(),
-                 truth = item["truth"].get<std::vector<double>>();
+      const auto predicted = item["predicted"].get<std::vector<double>>(), truth = item["truth"].get<std::vector<double>>();
       const double expected = item[data::glue_metric_name(metric)];
       INFO(data::glue_metric_name(metric) << " of " << truth.size());
       REQUIRE(std::abs(experiments::glue_metric(metric, predicted, truth) - expected) <= 1e-12);
       ++compared;
     }
   };
-  for (const auto metric : {GlueMetric::accuracy, GlueMetric::f1, GlueMetric::matthews})
-    compare(json["classified"], metric);
+  for (const auto metric : {GlueMetric::accuracy, GlueMetric::f1, GlueMetric::matthews}) compare(json["classified"], metric);
   for (const auto metric : {GlueMetric::pearson, GlueMetric::spearman}) compare(json["scored"], metric);
   REQUIRE(compared == 3 * 7 + 2 * 4);
 }

@@ -90,8 +90,7 @@ TEST_CASE("gradients of a GLUE task do not depend on batching, and evaluation no
   for (int i = 0; i < 12; ++i) text += fmt::format("{}\t{} b\tb\t{}\n", i, std::string(2 * i + 1, 'a'), i % 6);
   write_text(folder / "train.tsv", text);
   write_text(folder / "dev.tsv", text);
-  const std::string toml =
-      "[task]\nname = \"STS-B\"\nevaluation_batch = BATCH\n[data]\nfolder = \"" + folder.path().string() + "\"";
+  const std::string toml = "[task]\nname = \"STS-B\"\nevaluation_batch = BATCH\n[data]\nfolder = \"" + folder.path().string() + "\"";
   const auto with_batch = [&](const std::string& batch) {
     return make_task(options_of(toml.substr(0, toml.find("BATCH")) + batch + toml.substr(toml.find("BATCH") + 5)));
   };
@@ -112,8 +111,7 @@ TEST_CASE("gradients of a GLUE task do not depend on batching, and evaluation no
 TEST_CASE("held-out examples are drawn by seed and line, and never trained on") {
   const TemporaryFolder folder;
   write_text(folder / "dev.tsv", wnli(100));
-  const std::string toml =
-      "[task]\nname = \"WNLI\"\n[data]\nhold_out = 0.25\ntrain = \"" + (folder / "dev.tsv").string() + "\"\n";
+  const std::string toml = "[task]\nname = \"WNLI\"\n[data]\nhold_out = 0.25\ntrain = \"" + (folder / "dev.tsv").string() + "\"\n";
   const auto lines = [](const data::GlueFile& file) {
     std::set<int64_t> set;
     for (const auto& example : file.examples) set.insert(example.line);
@@ -152,17 +150,14 @@ TEST_CASE("settings of a GLUE task that cannot work are refused") {
   write_text(folder / "dev.tsv", wnli(4, false));
   const std::string here = folder.path().string();
   const std::string start = "[task]\nname = \"WNLI\"\n[data]\n";
-  REQUIRE_THROWS_WITH(GlueData::open(options_of(start + "folder = \"" + here + "\"")),
-                      Contains("has no column of labels"));
+  REQUIRE_THROWS_WITH(GlueData::open(options_of(start + "folder = \"" + here + "\"")), Contains("has no column of labels"));
   REQUIRE_THROWS_WITH(options_of(start), Contains("neither data.folder nor data.train"));
   REQUIRE_THROWS_WITH(options_of(start + "train = \"a\""), Contains("no dev set"));
-  REQUIRE_THROWS_WITH(options_of(start + "train = \"a\"\ndev = [\"b\"]\nhold_out = 0.1"),
-                      Contains("data.dev beside data.hold_out"));
+  REQUIRE_THROWS_WITH(options_of(start + "train = \"a\"\ndev = [\"b\"]\nhold_out = 0.1"), Contains("data.dev beside data.hold_out"));
   REQUIRE_THROWS_WITH(options_of(start + "train = \"a\"\ndev = [\"b\", \"c\"]"), Contains("2 files in data.dev"));
   REQUIRE_THROWS_WITH(options_of("[task]\nname = \"WNLY\"\n[data]\n"), Contains("did you mean 'WNLI'?"));
-  REQUIRE_THROWS_WITH(
-      GlueOptions::from_config(Config::parse(start + "folder = \"x\"\n[model]\nweights = \"" + here + "\"\n")),
-      Contains("no vocab.txt lies beside"));
+  REQUIRE_THROWS_WITH(GlueOptions::from_config(Config::parse(start + "folder = \"x\"\n[model]\nweights = \"" + here + "\"\n")),
+                      Contains("no vocab.txt lies beside"));
   auto options = options_of(start + "train = \"" + here + "/train.tsv\"\nhold_out = 0.5\nlength = 25");
   const auto tokenizer = data::load_tokenizer("bert", vocabulary);
   REQUIRE_THROWS_WITH(experiments::GlueTask(options, GlueData::open(options), *tokenizer, small_model),
@@ -171,10 +166,7 @@ TEST_CASE("settings of a GLUE task that cannot work are refused") {
 
 TEST_CASE("batches by length hold every id once, neighbours in length together") {
   const std::vector<int64_t> lengths{3, 9, 4, 9, 1};
-  const auto batches = experiments::batches_by_length(
-      {0, 1, 2, 3, 4}, [&](int64_t i) { return lengths[static_cast<size_t>(i)]; }, 2);
+  const auto batches = experiments::batches_by_length({0, 1, 2, 3, 4}, [&](int64_t i) { return lengths[static_cast<size_t>(i)]; }, 2);
   REQUIRE(batches == std::vector<std::vector<int64_t>>{{1, 3}, {2, 0}, {4}});
-  REQUIRE(experiments::batches_by_length(
-              {}, [](int64_t) { return int64_t{0}; }, 2)
-              .empty());
+  REQUIRE(experiments::batches_by_length({}, [](int64_t) { return int64_t{0}; }, 2).empty());
 }
