@@ -117,6 +117,8 @@ void run(const Arguments& a) {
   json["best_epoch"] = result.best_epoch;
   json["best_step"] = result.best_step;
   json["stopped_early"] = result.stopped_early;
+  if (result.densified_step >= 0)
+    json["densified"] = {{"step", result.densified_step}, {"parameters", job->parameters(false)}};
   json["seconds"] = result.seconds;
   json["provenance"] = provenance();
   write_file_atomically(folder / "result.json", json.dump(2) + "\n");

@@ -19,6 +19,7 @@
 #include "monarch/core/text.hpp"
 #include "monarch/data/checkpoint.hpp"
 #include "monarch/data/safetensors.hpp"
+#include "monarch/operators/nn/convert.hpp"
 
 namespace fs = std::filesystem;
 
@@ -203,6 +204,11 @@ void load_weights(torch::nn::Module& module, const NamedTensors& tensors, const 
   check<DataError>(problems.empty(),
                    [&] { return fmt::format("{}: a checkpoint of another model:{}", origin, problems); });
   for (const auto& [name, tensor] : own) tensor.copy_(found.at(name));
+}
+
+void load_model(torch::nn::Module& module, const TrainingCheckpoint& checkpoint, const std::string& origin) {
+  if (checkpoint.state.value("densified", false)) operators::to_dense(module);
+  load_weights(module, checkpoint.model, origin);
 }
 
 }  // namespace monarch::training

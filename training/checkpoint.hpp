@@ -40,4 +40,8 @@ NamedTensors module_tensors(const torch::nn::Module& module);
 /// shape ("a checkpoint of another model").
 void load_weights(torch::nn::Module& module, const NamedTensors& tensors, const std::string& origin);
 
+/// The weights of a checkpoint; the module's structured layers become dense first where the checkpoint's are
+/// (state "densified", [training.densify]).
+void load_model(torch::nn::Module& module, const TrainingCheckpoint& checkpoint, const std::string& origin);
+
 }  // namespace monarch::training

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -120,13 +121,17 @@ void Optimiser::step(double learning_rate) {
   }
 }
 
+NamedTensors Optimiser::state_of(const Slot& slot) {
+  NamedTensors tensors{{"first." + slot.group.name, slot.first}};
+  if (slot.second.defined()) tensors.emplace_back("second." + slot.group.name, slot.second);
+  tensors.emplace_back("steps." + slot.group.name, slot.steps);
+  return tensors;
+}
+
 NamedTensors Optimiser::state() const {
   NamedTensors tensors;
-  for (const Slot& slot : slots_) {
-    tensors.emplace_back("first." + slot.group.name, slot.first);
-    if (slot.second.defined()) tensors.emplace_back("second." + slot.group.name, slot.second);
-    tensors.emplace_back("steps." + slot.group.name, slot.steps);
-  }
+  for (const Slot& slot : slots_)
+    for (auto& item : state_of(slot)) tensors.push_back(std::move(item));
   return tensors;
 }
 
@@ -141,6 +146,21 @@ void Optimiser::load(const NamedTensors& state, const std::string& origin) {
                          shape_text(it->second.sizes()), toString(tensor.scalar_type()), shape_text(tensor.sizes()));
     });
     tensor.copy_(it->second);
+  }
+}
+
+void Optimiser::load_matching(const NamedTensors& state) {
+  const at::NoGradGuard no_grad;
+  const std::map<std::string, at::Tensor> found(state.begin(), state.end());
+  for (const Slot& slot : slots_) {
+    const NamedTensors own = state_of(slot);
+    const bool matches = std::all_of(own.begin(), own.end(), [&](const auto& item) {
+      const auto it = found.find(item.first);
+      return it != found.end() && it->second.sizes() == item.second.sizes() &&
+             it->second.scalar_type() == item.second.scalar_type();
+    });
+    if (!matches) continue;
+    for (const auto& [name, tensor] : own) tensor.copy_(found.at(name));
   }
 }
 

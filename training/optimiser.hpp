@@ -29,6 +29,8 @@ class Optimiser {
   NamedTensors state() const;
   /// Throws DataError where a tensor is missing or of another shape.
   void load(const NamedTensors& state, const std::string& origin);
+  /// Takes the state of those parameters for which all of it is there in the right shape; the others stay.
+  void load_matching(const NamedTensors& state);
 
  private:
   struct Slot {
@@ -37,6 +39,7 @@ class Optimiser {
     at::Tensor first, second;  // moments
     at::Tensor steps;          // float32 scalar, as the fused kernels want it
   };
+  static NamedTensors state_of(const Slot& slot);
   at::Tensor gradient(const Slot& slot) const;
   void fused_step(double learning_rate);
   void plain_step(Slot& slot, const at::Tensor& gradient, double learning_rate) const;

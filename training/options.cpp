@@ -28,7 +28,31 @@ void check_one_of(const Config& config, const std::string& a, const std::string&
       "leave one of them out");
 }
 
+DensifyOptions densify_options(const Config& config) {
+  DensifyOptions o;
+  if (!config.has("training.densify")) return o;
+  check_one_of(config, "training.densify.at", "training.densify.at_step");
+  if (config.has("training.densify.at_step")) {
+    o.at_step = config.integer_at_least("training.densify.at_step", 0, 1);
+  } else {
+    o.at = config.number("training.densify.at", 0.9);
+    check<ConfigError>(o.at > 0 && o.at < 1, [&] {
+      return fmt::format("{}: 'training.densify.at' is {}, expected more than 0 and less than 1", config.name(), o.at);
+    });
+  }
+  o.optimiser = config.choice<MomentPolicy>(
+      "training.densify.optimiser", "reset",
+      {{"reset", MomentPolicy::reset}, {"keep", MomentPolicy::keep}, {"rewarm", MomentPolicy::rewarm}});
+  if (o.optimiser == MomentPolicy::rewarm)
+    o.warmup_steps = config.integer_at_least("training.densify.warmup_steps", 100, 1);
+  return o;
+}
+
 }  // namespace
+
+int64_t DensifyOptions::step_of(int64_t total) const {
+  return at_step > 0 ? at_step : std::llround(at * static_cast<double>(total));
+}
 
 TrainerOptions TrainerOptions::from_config(const Config& config) {
   constexpr double kLarge = 1e12;
@@ -40,6 +64,7 @@ TrainerOptions TrainerOptions::from_config(const Config& config) {
   o.batch = config.integer_at_least("training.batch", o.batch, 1);
   o.micro_batch = config.integer_at_least("training.micro_batch", o.micro_batch, 0);
   o.sum_loss = config.boolean("training.sum_loss", o.sum_loss);
+  o.densify = densify_options(config);
   o.clip_norm = config.number_between("training.clip_norm", o.clip_norm, 0, kLarge);
   o.ema_decay = decay(config, "training.ema_decay", o.ema_decay);
   o.patience = config.integer_at_least("training.patience", o.patience, 0);

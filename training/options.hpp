@@ -35,6 +35,25 @@ struct ScheduleOptions {
   double power = 1;           ///< polynomial
 };
 
+/// What becomes of the optimiser's moments when layers are exchanged.
+enum class MomentPolicy {
+  reset,  ///< all start at 0
+  keep,   ///< those of parameters whose name and shape stay are kept, the others start at 0
+  rewarm  ///< as reset, and the learning rate rises linearly over `warmup_steps`, on top of the schedule
+};
+
+/// The table [training.densify]: Monarch layers become dense in the course of training (sparse to dense).
+struct DensifyOptions {
+  double at = 0;        ///< after this fraction of all optimiser steps, rounded; 0: see at_step
+  int64_t at_step = 0;  ///< after as many optimiser steps; both 0: never
+  MomentPolicy optimiser = MomentPolicy::reset;
+  int64_t warmup_steps = 0;  ///< of rewarm
+
+  bool on() const { return at > 0 || at_step > 0; }
+  /// The step before which the layers are exchanged, of `total`.
+  int64_t step_of(int64_t total) const;
+};
+
 struct TrainerOptions {
   int64_t epochs = 100;
   int64_t steps = 0;        ///< optimiser steps in all, instead of epochs: the last epoch may be partial; 0: epochs
@@ -43,6 +62,7 @@ struct TrainerOptions {
   bool sum_loss = false;    ///< the gradient of the sum over the batch (published scripts) instead of the mean
   OptimiserOptions optimiser;
   ScheduleOptions schedule;
+  DensifyOptions densify;
   double clip_norm = 0;  ///< of the whole gradient; 0: none
   double ema_decay = 0;  ///< exponential moving average of the weights, used for evaluation; 0: none
   /// Epochs (where evaluate_steps is set: evaluations) without a better selection metric before it stops; 0: never.

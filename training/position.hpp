@@ -21,7 +21,10 @@ struct Position {
   int64_t best_step = 0;     ///< steps made then; -1 in checkpoints that do not know: best_epoch whole epochs
   double best = std::numeric_limits<double>::infinity();
   double seconds = 0;  ///< of training in all
+  int64_t densified_step = -1;  ///< before which the layers became dense; -1: they have not
   Metrics last, best_metrics;
+
+  bool densified() const { return densified_step >= 0; }
 
   /// Numbers come back bit for bit; values that are not finite as NaN.
   nlohmann::json json() const;

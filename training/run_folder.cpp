@@ -5,8 +5,12 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "monarch/core/error.hpp"
 #include "monarch/training/checkpoint.hpp"
@@ -49,6 +53,35 @@ void RunFolder::prune() const {
   const auto all = checkpoint_folders(path_);
   std::error_code ignored;
   for (size_t i = 2; i < all.size(); ++i) fs::remove_all(all[i], ignored);
+}
+
+void check_same_config(const fs::path& folder, const nlohmann::json& before, const nlohmann::json& now,
+                       const Config& config) {
+  static const std::set<std::string> free = {"training.epochs", "training.steps", "training.checkpoint_minutes",
+                                             "training.log_steps"};
+  std::set<std::string> keys;
+  for (const auto& item : before.items()) keys.insert(item.key());
+  for (const auto& item : now.items()) keys.insert(item.key());
+  std::vector<std::string> differences;
+  const auto text = [](const nlohmann::json& json, const std::string& key) {
+    return json.contains(key) ? json[key].dump() : "absent";
+  };
+  for (const auto& key : keys) {
+    if (free.contains(key)) continue;
+    if (!before.contains(key) && !config.has(key)) continue;  // a default that this version was the first to have
+    const std::string was = text(before, key), is = text(now, key);
+    if (was != is) differences.push_back(fmt::format("\n  {} was {}, now {}", key, was, is));
+  }
+  check<ConfigError>(
+      differences.empty(),
+      [&] {
+        const size_t shown = std::min<size_t>(differences.size(), 10);
+        std::string list;
+        for (size_t i = 0; i < shown; ++i) list += differences[i];
+        if (shown < differences.size()) list += fmt::format("\n  and {} more", differences.size() - shown);
+        return fmt::format("{}: this run has another configuration:{}", folder.string(), list);
+      },
+      "choose another output folder, or take the old configuration");
 }
 
 }  // namespace monarch::training

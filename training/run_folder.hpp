@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "monarch/core/config.hpp"
 
 namespace monarch::training {
 
@@ -26,5 +29,11 @@ class RunFolder {
   std::filesystem::path path_;
   int descriptor_ = -1;
 };
+
+/// Refuses to continue a run with another configuration, naming each key: `before` is Config::effective() as the
+/// checkpoint has it, `now` as it is. What says how long training goes on and what it tells may change, and defaults of
+/// keys that the checkpoint does not know. Throws ConfigError.
+void check_same_config(const std::filesystem::path& folder, const nlohmann::json& before, const nlohmann::json& now,
+                       const Config& config);
 
 }  // namespace monarch::training

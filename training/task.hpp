@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "monarch/operators/nn/convert.hpp"
 #include "monarch/operators/nn/parameter_groups.hpp"
 
 namespace monarch::training {
@@ -31,6 +32,9 @@ class Task {
   virtual torch::nn::Module& module() = 0;
   /// Default: operators::parameter_groups(module()).
   virtual std::vector<operators::ParameterGroup> parameters();
+  /// Exchanges the structured layers of the module for dense ones with the same function ([training.densify]). Also
+  /// called before weights of a densified checkpoint are loaded. Default: operators::to_dense(module()).
+  virtual operators::ConversionReport densify();
   /// Training samples; ids are 0 … size-1.
   virtual int64_t training_size() const = 0;
   /// Adds weight · d(sum over ids of the sample's loss)/dθ to the parameters' gradients, and returns that sum (not

@@ -7,34 +7,26 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <numeric>
-#include <set>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/log.hpp"
 #include "monarch/core/progress.hpp"
-#include "monarch/core/provenance.hpp"
 #include "monarch/core/rng.hpp"
 #include "monarch/core/text.hpp"
-#include "monarch/training/checkpoint.hpp"
 #include "monarch/training/gradients.hpp"
-#include "monarch/training/interruption.hpp"
-#include "monarch/training/optimiser.hpp"
-#include "monarch/training/position.hpp"
 #include "monarch/training/precision.hpp"
-#include "monarch/training/run_folder.hpp"
-#include "monarch/training/run_log.hpp"
+#include "monarch/training/trainer_loop.hpp"
 
 namespace fs = std::filesystem;
 
 namespace monarch::training {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 double value_of(const Metrics& metrics, const std::string& name) {
@@ -46,289 +38,22 @@ double value_of(const Metrics& metrics, const std::string& name) {
   fail<ConfigError>(fmt::format("the task has no metric '{}' to select by", name), "it has " + join_or(names));
 }
 
-class Trainer {
- public:
-  Trainer(Task& task, const TrainerOptions& options, const Config& config, const fs::path& folder,
-          std::shared_ptr<Communicator> communicator);
-  TrainingResult run(bool resume);
+}  // namespace
 
- private:
-  bool leader() const { return communicator_->rank() == 0; }
-  // Going on.
-  void start(bool resume);
-  void restore(const fs::path& checkpoint);
-  void check_config(const nlohmann::json& state) const;
-  void check_best();
-  void share_start();
-  // One step, one epoch.
-  std::vector<int64_t> order_of_epoch() const;
-  void step(std::span<const int64_t> order);
-  double sum_over_processes(double loss);
-  [[noreturn]] void refuse_batch(std::span<const int64_t> ids, const std::string& what, double value) const;
-  bool interval_ends() const;
-  void finish_interval();
-  bool evaluate();
-  bool finished() const { return at_.step >= total_steps_ || out_of_patience(); }
-  int64_t unimproved() const;
-  bool out_of_patience() const { return options_.patience > 0 && unimproved() >= options_.patience; }
-  /// Complete ones and the part of the one being made.
-  double epochs_made() const {
-    return static_cast<double>(at_.epoch) + static_cast<double>(at_.batches) / static_cast<double>(epoch_steps_);
-  }
-  int64_t epochs_in_all() const { return epoch_steps_ > 0 ? (total_steps_ + epoch_steps_ - 1) / epoch_steps_ : 0; }
-  // Keeping.
-  void exchange_average();
-  void save(const fs::path& folder, bool whole);
-  void checkpoint();
-  bool checkpoint_due() const { return seconds_since(saved_) > 60 * options_.checkpoint_minutes; }
-  void agree_on_stop();
-  void stop_if_asked();
-  void write_results();
-
-  /// Broadcasts tensors of any device.
-  void broadcast(std::vector<at::Tensor> tensors) const;
-  double seconds() const { return seconds_before_ + seconds_since(begun_); }
-  double rate(int64_t step) const {
-    return options_.optimiser.learning_rate *
-           schedule_factor(options_.schedule, step, total_steps_, epoch_steps_);
-  }
-
-  Task& task_;
-  const TrainerOptions& options_;
-  const Config& config_;
-  fs::path folder_;
-  std::shared_ptr<Communicator> communicator_;
-  std::unique_ptr<RunFolder> run_folder_;  // of the leader, as the log
-  std::vector<operators::ParameterGroup> parameters_;
-  Optimiser optimiser_;
-  std::vector<at::Tensor> average_;  // EMA of the parameters
-  at::Device device_ = at::kCPU;
-  std::vector<std::pair<std::string, at::Generator>> generators_;  // and their names in checkpoints
-  nlohmann::json effective_ = nlohmann::json::object();
-  std::string config_text_;
-  int64_t samples_ = 0, epoch_steps_ = 0, total_steps_ = 0;
-  Position at_;
-  std::unique_ptr<RunLog> log_;
-  std::unique_ptr<StopRequests> requests_;
-  bool stop_ = false;  // all processes agreed to
-  Clock::time_point begun_ = Clock::now(), saved_ = begun_;
-  double seconds_before_ = 0;
-  double interval_seconds_ = 0;  // of the steps that this process made in this interval of the log
-  int64_t interval_samples_ = 0;
-};
-
-Trainer::Trainer(Task& task, const TrainerOptions& options, const Config& config, const fs::path& folder,
-                 std::shared_ptr<Communicator> communicator)
-    : task_(task),
-      options_(options),
-      config_(config),
-      folder_(folder),
-      communicator_(std::move(communicator)),
-      parameters_(task.parameters()),
-      optimiser_(parameters_, options.optimiser),
-      samples_(task.training_size()) {
-  check<ConfigError>(!parameters_.empty(), "the model has no parameters to train");
-  epoch_steps_ = (samples_ + options.batch - 1) / options.batch;
-  total_steps_ = options.steps > 0 ? options.steps : options.epochs * epoch_steps_;
-  check<ConfigError>(samples_ > 0 || (options.epochs == 0 && options.steps == 0), "there are no training samples");
-  device_ = parameters_.front().tensor.device();
-  generators_ = {{"generator", at::globalContext().defaultGenerator(at::kCPU)}};
-  if (device_.is_cuda()) generators_.emplace_back("generator.cuda", at::globalContext().defaultGenerator(device_));
-  for (const auto& [key, value] : config.effective()) effective_[key] = nlohmann::json::parse(value);
-  config_text_ = config.toml();
-  if (options.ema_decay > 0)
-    for (const auto& p : parameters_) average_.push_back(p.tensor.detach().clone());
-  if (leader()) run_folder_ = std::make_unique<RunFolder>(folder);
+double Trainer::seconds() const {
+  return seconds_before_ + seconds_since(begun_);
 }
 
-void Trainer::start(bool resume) {
-  const auto folders = checkpoint_folders(folder_);
-  check<ConfigError>(
-      resume || folders.empty(), [&] { return fmt::format("{} holds a run already", folder_.string()); },
-      "continue it with --resume, or choose another folder");
-  std::string problems;
-  for (const auto& folder : folders) {
-    try {
-      restore(folder);
-      check_best();
-      log::info(fmt::format("resuming at epoch {}, step {} from {}", at_.epoch + 1, at_.step, folder.string()));
-      return;
-    } catch (const DataError& error) {
-      problems += "\n  " + error.message();
-      if (folder != folders.back())
-        log::warning(fmt::format("{}: not usable, taking the one before: {}", folder.string(), error.message()));
-    }
-  }
-  check<DataError>(
-      problems.empty(), [&] { return fmt::format("{}: no checkpoint can be used:{}", folder_.string(), problems); },
-      "choose another folder to start anew");
+double Trainer::rate(int64_t step) const {
+  double factor = schedule_factor(options_.schedule, step, total_steps_, epoch_steps_);
+  const DensifyOptions& d = options_.densify;
+  if (d.warmup_steps > 0 && at_.densified() && step >= at_.densified_step)
+    factor *= std::min(1.0, static_cast<double>(step - at_.densified_step + 1) / static_cast<double>(d.warmup_steps));
+  return options_.optimiser.learning_rate * factor;
 }
 
-void Trainer::check_config(const nlohmann::json& state) const {
-  const nlohmann::json& before = state.at("effective");
-  std::vector<std::string> keys;
-  for (const auto& item : before.items()) keys.push_back(item.key());
-  for (const auto& item : effective_.items())
-    if (!before.contains(item.key())) keys.push_back(item.key());
-  std::vector<std::string> differences;
-  const auto text = [](const nlohmann::json& json, const std::string& key) {
-    return json.contains(key) ? json[key].dump() : "absent";
-  };
-  for (const auto& key : keys) {
-    static const std::set<std::string> free = {"training.epochs", "training.steps", "training.checkpoint_minutes",
-                                               "training.log_steps"};
-    if (free.contains(key)) continue;
-    if (!before.contains(key) && !config_.has(key)) continue;  // a default that this version was the first to have
-    const std::string was = text(before, key), is = text(effective_, key);
-    if (was != is) differences.push_back(fmt::format("\n  {} was {}, now {}", key, was, is));
-  }
-  check<ConfigError>(
-      differences.empty(),
-      [&] {
-        const size_t shown = std::min<size_t>(differences.size(), 10);
-        std::string list;
-        for (size_t i = 0; i < shown; ++i) list += differences[i];
-        if (shown < differences.size()) list += fmt::format("\n  and {} more", differences.size() - shown);
-        return fmt::format("{}: this run has another configuration:{}", folder_.string(), list);
-      },
-      "choose another output folder, or take the old configuration");
-}
-
-void Trainer::restore(const fs::path& folder) {
-  const TrainingCheckpoint c = load_training_checkpoint(folder);
-  const std::string origin = folder.string();
-  try {
-    check_config(c.state);
-    const std::map<std::string, at::Tensor> found(c.optimiser.begin(), c.optimiser.end());
-    const auto tensor = [&](const std::string& name) {
-      const auto it = found.find(name);
-      check<DataError>(it != found.end(), [&] { return fmt::format("{}: no tensor '{}'", origin, name); });
-      return it->second;
-    };
-    load_weights(task_.module(), c.model, origin);
-    optimiser_.load(c.optimiser, origin);
-    const at::NoGradGuard no_grad;
-    for (size_t i = 0; i < average_.size(); ++i) {
-      const at::Tensor raw = tensor("raw." + parameters_[i].name);
-      check<DataError>(raw.sizes() == average_[i].sizes() && raw.scalar_type() == average_[i].scalar_type(), [&] {
-        return fmt::format("{}: 'raw.{}' is {}, expected {}", origin, parameters_[i].name, shape_text(raw.sizes()),
-                           shape_text(average_[i].sizes()));
-      });
-      average_[i].copy_(parameters_[i].tensor.detach());
-      parameters_[i].tensor.detach().copy_(raw);
-    }
-    for (auto& [name, generator] : generators_) generator.set_state(tensor(name));
-    at_ = Position::from_json(c.state);
-    if (at_.best_step < 0) at_.best_step = at_.best_epoch * epoch_steps_;
-    if (at_.loss_samples < 0) at_.loss_samples = std::min(samples_, at_.batches * options_.batch);
-    const auto& origins = c.state.at("provenance");
-    const auto differs = [&](const char* what, const std::string& was, const std::string& is) {
-      if (was != is)
-        log::warning(
-            fmt::format("this run had {} {}, now {}: the weights may differ in rounding from those of an "
-                        "uninterrupted run",
-                        was, what, is));
-    };
-    differs("threads", origins.at("threads").get<std::string>(), provenance().at("threads"));
-    differs("processes", c.state.at("processes").dump(), std::to_string(communicator_->size()));
-  } catch (const nlohmann::json::exception& error) {
-    fail<DataError>(fmt::format("{}/state.json: {}", origin, error.what()));
-  } catch (const c10::Error& error) {
-    fail<DataError>(fmt::format("{}: {}", origin, error.what_without_backtrace()));
-  }
-  seconds_before_ = at_.seconds;
-}
-
-/// best/ is written after the checkpoint that names it: a kill between the two leaves it behind.
-void Trainer::check_best() {
-  if (at_.best_metrics.empty()) return;
-  const bool is_here = at_.best_step == at_.step;
-  try {
-    const auto best = load_training_checkpoint(folder_ / "best");
-    if (!is_here || best.state.value("step", int64_t{-1}) == at_.step) return;
-  } catch (const std::exception& error) {
-    if (!is_here) {
-      log::warning(fmt::format("{}; the best weights are chosen anew", error.what()));
-      at_.best_metrics.clear();
-      at_.best = std::numeric_limits<double>::infinity();
-      at_.best_epoch = at_.epoch;
-      at_.best_step = at_.step;
-    }
-  }
-  if (is_here) save(folder_ / "best", false);
-}
-
-void Trainer::broadcast(std::vector<at::Tensor> tensors) const {
-  std::vector<at::Tensor> here;
-  for (const auto& tensor : tensors) here.push_back(tensor.detach().to(device_));
-  communicator_->broadcast(here);
-  for (size_t i = 0; i < tensors.size(); ++i)
-    if (!here[i].is_same(tensors[i])) tensors[i].detach().copy_(here[i]);
-}
-
-/// Everybody starts where the leader does; the others need not see its folder.
-void Trainer::share_start() {
-  if (communicator_->size() == 1) return;
-  const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> tensors;
-  for (const auto& [name, tensor] : module_tensors(task_.module())) tensors.push_back(tensor);
-  for (const auto& [name, tensor] : optimiser_.state()) tensors.push_back(tensor);
-  tensors.insert(tensors.end(), average_.begin(), average_.end());
-  std::vector<at::Tensor> states;
-  for (const auto& [name, generator] : generators_) states.push_back(generator.get_state().clone());
-  tensors.insert(tensors.end(), states.begin(), states.end());
-  broadcast(tensors);
-  for (size_t i = 0; i < generators_.size(); ++i) generators_[i].second.set_state(states[i]);
-
-  std::string text = at_.json().dump();
-  const at::Tensor size = at::full({1}, static_cast<int64_t>(text.size()), at::kLong);
-  broadcast({size});
-  const at::Tensor bytes = at::zeros({size.item<int64_t>()}, at::kByte);
-  if (leader()) std::copy(text.begin(), text.end(), bytes.mutable_data_ptr<uint8_t>());
-  broadcast({bytes});
-  text.assign(reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel()));
-  at_ = Position::from_json(nlohmann::json::parse(text));
-  seconds_before_ = at_.seconds;
-}
-
-void Trainer::exchange_average() {
-  const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < average_.size(); ++i) {
-    const at::Tensor raw = parameters_[i].tensor.detach().clone();
-    parameters_[i].tensor.detach().copy_(average_[i]);
-    average_[i].copy_(raw);
-  }
-}
-
-void Trainer::save(const fs::path& folder, bool whole) {
-  if (!leader()) return;
-  TrainingCheckpoint c;
-  if (whole) {
-    c.optimiser = optimiser_.state();
-    if (!average_.empty())
-      for (const auto& p : parameters_) c.optimiser.emplace_back("raw." + p.name, p.tensor.detach().clone());
-    for (const auto& [name, generator] : generators_) c.optimiser.emplace_back(name, generator.get_state());
-  }
-  exchange_average();  // the model is the average
-  for (const auto& [name, tensor] : module_tensors(task_.module())) c.model.emplace_back(name, tensor.detach().clone());
-  exchange_average();
-  for (const auto& [name, tensor] : task_.constants()) c.constants.emplace_back(name, tensor);
-  c.state = at_.json();
-  c.state["config"] = config_text_;
-  c.state["config_hash"] = text_hash(config_text_);
-  c.state["effective"] = effective_;
-  c.state["learning_rate"] = rate(at_.step);
-  c.state["processes"] = communicator_->size();
-  c.state["provenance"] = provenance();
-  save_training_checkpoint(folder, c);
-}
-
-void Trainer::checkpoint() {
-  saved_ = Clock::now();
-  at_.seconds = seconds();
-  if (!leader()) return;
-  save(run_folder_->checkpoint(at_.step), true);
-  run_folder_->prune();
+bool Trainer::checkpoint_due() const {
+  return seconds_since(saved_) > 60 * options_.checkpoint_minutes;
 }
 
 std::vector<int64_t> Trainer::order_of_epoch() const {
@@ -388,7 +113,7 @@ void Trainer::step(std::span<const int64_t> order) {
   const int64_t from = first + count * rank / ranks, to = first + count * (rank + 1) / ranks;
   const auto mine = order.subspan(static_cast<size_t>(from), static_cast<size_t>(to - from));
   const double weight = options_.sum_loss ? 1.0 : 1.0 / static_cast<double>(count);
-  const auto micro = static_cast<size_t>(options_.micro_batch > 0 ? options_.micro_batch : options_.batch);
+  const auto micro = static_cast<size_t>(micro_batch());
   const Step place{options_.seed, at_.epoch, at_.step};
 
   clear_gradients(parameters_);
@@ -417,11 +142,7 @@ void Trainer::step(std::span<const int64_t> order) {
   if (options_.clip_norm > 0) clip_gradients(parameters_, at_.gradient_norm, options_.clip_norm);
   const double learning_rate = rate(at_.step);
   optimiser_.step(learning_rate);
-  {
-    const at::NoGradGuard no_grad;
-    for (size_t i = 0; i < average_.size(); ++i)
-      average_[i].mul_(options_.ema_decay).add_(parameters_[i].tensor.detach(), 1 - options_.ema_decay);
-  }
+  average_.update();
   ++at_.step;
   ++at_.batches;
   at_.loss_sum += loss;
@@ -446,11 +167,11 @@ bool Trainer::evaluate() {
     const std::vector<at::Tensor> buffers = task_.module().buffers();
     if (!buffers.empty()) broadcast(buffers);
   }
-  exchange_average();
+  average_.exchange();
   task_.module().eval();
   at_.last = task_.evaluate();
   task_.module().train();
-  exchange_average();
+  average_.exchange();
   if (communicator_->size() > 1) {  // one opinion of what is best
     std::vector<double> values;
     for (const auto& [name, value] : at_.last) values.push_back(value);
@@ -518,6 +239,7 @@ void Trainer::stop_if_asked() {
 /// With the best weights, which stay in the module.
 void Trainer::write_results() {
   const TrainingCheckpoint best = load_training_checkpoint(folder_ / "best");
+  if (best.state.value("densified", false) && !at_.densified()) become_dense();  // killed at the exchange, then stopped
   load_weights(task_.module(), best.model, (folder_ / "best").string());
   const at::NoGradGuard no_grad;
   task_.module().eval();
@@ -553,6 +275,7 @@ TrainingResult Trainer::run(bool resume) {
     std::vector<int64_t> order;
     while (!finished()) {
       if (order.empty() || at_.batches == 0) order = order_of_epoch();
+      if (densify_due()) densify(order);
       step(order);
       progress.note(fmt::format("epoch {:.4g}/{}, loss {:.4g}, best {} {:.4g}", epochs_made(), epochs_in_all(),
                                 at_.loss_sum / static_cast<double>(at_.loss_samples), task_.selection_metric(),
@@ -584,10 +307,9 @@ TrainingResult Trainer::run(bool resume) {
   result.best_metrics = at_.best_metrics;
   result.seconds = seconds_in_all;
   result.stopped_early = early;
+  result.densified_step = at_.densified_step;
   return result;
 }
-
-}  // namespace
 
 TrainingResult train(Task& task, const TrainerOptions& options, const Config& config, const fs::path& folder,
                      bool resume, const std::shared_ptr<Communicator>& communicator) {

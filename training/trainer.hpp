@@ -23,6 +23,7 @@ struct TrainingResult {
   Metrics best_metrics;
   double seconds = 0;  ///< training time, all runs of a resumed training together
   bool stopped_early = false;
+  int64_t densified_step = -1;  ///< before which the layers became dense; -1: they did not
 };
 
 /// Trains (docs/training.md). `folder` gets config.toml, log.jsonl, TensorBoard event files, checkpoints/ (the last

@@ -42,7 +42,7 @@ LearnedReconstruction LearnedReconstruction::load(const std::filesystem::path& p
   slices.coils = s[2];
   slices.contrasts = s[3];
   r.model_ = make_reconstruction_model(config, slices);
-  training::load_weights(*r.model_, checkpoint.model, origin);
+  training::load_model(*r.model_, checkpoint, origin);
   r.model_->eval();
   const SliceOptions options = SliceOptions::from_config(config);
   r.scale_ = options.scale;

@@ -115,14 +115,17 @@ struct Outcome {
   double relative_error = std::numeric_limits<double>::quiet_NaN();
 };
 
-ConversionReport convert(Module& root, const std::string& pattern, const std::function<Outcome(const Place&)>& change) {
-  std::regex expression;
+std::regex compiled(const std::string& pattern) {
   try {
-    expression = std::regex(pattern, std::regex::ECMAScript);
+    return std::regex(pattern, std::regex::ECMAScript);
   } catch (const std::regex_error& error) {
     fail<ConfigError>(fmt::format("pattern '{}' is not a regular expression: {}", pattern, error.what()),
                       "ECMAScript syntax: '.*' for anything, '\\.' for a dot");
   }
+}
+
+ConversionReport convert(Module& root, const std::string& pattern, const std::function<Outcome(const Place&)>& change) {
+  const std::regex expression = compiled(pattern);
   const std::vector<Place> places = linear_layers(root);
   ConversionReport report;
   struct Done {
@@ -191,6 +194,22 @@ torch::nn::Linear dense_of(const Layer& layer) {
   }
   linear->train(layer->is_training());
   return linear;
+}
+
+Outcome as_dense(const Content& content) {
+  Outcome outcome;
+  if (const auto* monarch = std::get_if<MonarchLinear>(&content)) {
+    outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
+  } else if (const auto* adapter = std::get_if<MonarchAdapter>(&content)) {
+    outcome.content = (*adapter)->to_linear();
+  } else if (const auto* blocks = std::get_if<BlockDiagonalLinear>(&content)) {
+    outcome.content = dense_of(*blocks);
+  } else if (const auto* thin = std::get_if<LowRankLinear>(&content)) {
+    outcome.content = dense_of(*thin);
+  } else {
+    outcome.reason = "already dense";
+  }
+  return outcome;
 }
 
 /// `nearest` makes the layer of a weight and a bias, `fresh` a new one.
@@ -299,21 +318,22 @@ ConversionReport to_low_rank(Module& root, const std::string& pattern, int64_t r
 }
 
 ConversionReport to_dense(Module& root, const std::string& pattern) {
-  return convert(root, pattern, [](const Place& place) -> Outcome {
-    Outcome outcome;
-    if (const auto* monarch = std::get_if<MonarchLinear>(&place.content)) {
-      outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
-    } else if (const auto* adapter = std::get_if<MonarchAdapter>(&place.content)) {
-      outcome.content = (*adapter)->to_linear();
-    } else if (const auto* blocks = std::get_if<BlockDiagonalLinear>(&place.content)) {
-      outcome.content = dense_of(*blocks);
-    } else if (const auto* thin = std::get_if<LowRankLinear>(&place.content)) {
-      outcome.content = dense_of(*thin);
-    } else {
-      outcome.reason = "already dense";
-    }
-    return outcome;
-  });
+  return convert(root, pattern, [](const Place& place) { return as_dense(place.content); });
+}
+
+std::vector<std::pair<std::string, at::Tensor>> dense_parameters(Module& root, const std::string& pattern) {
+  const std::regex expression = compiled(pattern);
+  std::vector<std::pair<std::string, at::Tensor>> parameters;
+  for (const Place& place : linear_layers(root)) {
+    if (!place.exchange || !std::regex_match(place.name, expression)) continue;
+    const Outcome outcome = as_dense(place.content);
+    if (!outcome.content) continue;
+    const auto& dense = *std::get<torch::nn::Linear>(*outcome.content);
+    const std::string prefix = place.name.empty() ? "" : place.name + ".";
+    parameters.emplace_back(prefix + "weight", dense.weight.detach());
+    if (dense.bias.defined()) parameters.emplace_back(prefix + "bias", dense.bias.detach());
+  }
+  return parameters;
 }
 
 ConversionReport add_adapters(Module& root, const std::string& pattern, const MonarchAdapterOptions& options) {

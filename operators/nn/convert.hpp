@@ -37,7 +37,7 @@ struct ConvertOptions {
   bool like_dense = false;
 };
 
-// All of them walk the module tree and change the layers whose dotted name matches `pattern` as a whole (ECMAScript
+// All walk the module tree and change the layers whose dotted name matches `pattern` as a whole (ECMAScript
 // regular expression; ".*mlp.*" for a part). What can be changed is what forward() really calls:
 //   * every LinearLayer, wherever it is held (its content is exchanged), and
 //   * torch::nn::Linear and the structured layers that are elements of a torch::nn::Sequential.
@@ -63,6 +63,10 @@ ConversionReport to_low_rank(torch::nn::Module& root, const std::string& pattern
 
 /// Structured layers and adapters become dense, the factors multiplied out.
 ConversionReport to_dense(torch::nn::Module& root, const std::string& pattern = ".*");
+
+/// The weights and biases that to_dense would make, as constant copies under their new names; the module stays.
+std::vector<std::pair<std::string, at::Tensor>> dense_parameters(torch::nn::Module& root,
+                                                                 const std::string& pattern = ".*");
 
 /// Dense layers are frozen and get an adapter. Other parameters are left as they are.
 ConversionReport add_adapters(torch::nn::Module& root, const std::string& pattern,

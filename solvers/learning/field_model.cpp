@@ -128,7 +128,7 @@ FieldModel FieldModel::restore(const training::TrainingCheckpoint& checkpoint, c
   const TaskOptions task = TaskOptions::from_config(config);
   NeuralSolverPtr network = make_neural_solver(config, format.network_shape(task));
   if (config.text("training.precision", "float32") == "float64") network->to(at::kDouble);
-  training::load_weights(*network, checkpoint.model, origin);
+  training::load_model(*network, checkpoint, origin);
   network->eval();
   return {std::move(network), task, std::move(format), Normaliser::restore(constants, "input"),
           Normaliser::restore(constants, "target")};

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <fcntl.h>
+#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -101,5 +102,27 @@ class Worker {
   pid_t process_ = -1;
   int status_ = 0;
 };
+
+/// The outcome of a run that ends well.
+inline std::string run_whole(const std::filesystem::path& config, const std::filesystem::path& folder, int64_t steps) {
+  Worker worker(config, folder);
+  const int code = worker.wait();
+  INFO(worker.output());
+  REQUIRE(code == 0);
+  const std::string outcome = outcome_of(folder, steps);
+  REQUIRE(outcome.size() > 1000);
+  return outcome;
+}
+
+/// No line twice, none missing, and what they say but for the time.
+inline void require_same_log(const std::filesystem::path& a, const std::filesystem::path& b) {
+  auto first = log_of(a), second = log_of(b);
+  REQUIRE(first.size() == second.size());
+  for (size_t i = 0; i < first.size(); ++i) {
+    for (auto* line : {&first[i], &second[i]})
+      for (const char* key : {"seconds", "samples_per_second"}) line->erase(key);
+    REQUIRE(first[i] == second[i]);
+  }
+}
 
 }  // namespace monarch::test

@@ -12,6 +12,7 @@
 
 #include "monarch/core/config.hpp"
 #include "monarch/core/rng.hpp"
+#include "monarch/operators/nn/linear_layer.hpp"
 #include "monarch/training/options.hpp"
 #include "monarch/training/task.hpp"
 
@@ -22,6 +23,7 @@ struct SmallOptions {
   int64_t width = 8;
   uint64_t seed = 1;    ///< of the start
   bool random = false;  ///< dropout (LibTorch's generator), noise (Rng) and batch statistics
+  bool structured = false;  ///< a Monarch layer in the middle
 };
 
 class SmallNet : public torch::nn::Module {
@@ -31,6 +33,13 @@ class SmallNet : public torch::nn::Module {
     b = register_module("b", torch::nn::Linear(o.width, 2));
     if (random_) norm = register_module("norm", torch::nn::BatchNorm1d(o.width));
     phase = register_parameter("phase", at::empty({o.width}, at::kComplexFloat));
+    if (o.structured) {
+      operators::MonarchLinearOptions layer;
+      layer.in = layer.out = o.width;
+      layer.nblocks = 2;
+      layer.inference = operators::InferencePath::monarch;  // not what is faster: the same bits in every run
+      mix = register_module("mix", operators::LinearLayer(operators::MonarchLinear(layer)));
+    }
     spare = register_parameter("spare", at::ones({3}));  // never used: has no gradient
     const at::NoGradGuard no_grad;
     Rng rng(o.seed, "small net");
@@ -41,12 +50,14 @@ class SmallNet : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& x) {
     const at::Tensor h = at::tanh(a(x));
     at::Tensor z = at::real(h * phase * phase) + h;
+    if (mix) z = z + mix(z);
     if (random_) z = at::dropout(norm(z), 0.2, is_training());
     return b(z);
   }
 
   torch::nn::Linear a{nullptr}, b{nullptr};
   torch::nn::BatchNorm1d norm{nullptr};
+  operators::LinearLayer mix{nullptr};
   at::Tensor phase, spare;
 
  private:
@@ -113,6 +124,7 @@ struct SmallRun {
     options = training::TrainerOptions::from_config(config);
     small.samples = config.integer("small.samples", small.samples);
     small.width = config.integer("small.width", small.width);
+    small.structured = config.boolean("small.structured", small.structured);
     small.random = config.boolean("small.random", small.random);
     config.finish();
   }

@@ -3,10 +3,8 @@
 
 #include <catch2/catch.hpp>
 
-#include "monarch/data/safetensors.hpp"
 #include "monarch/training/checkpoint.hpp"
-#include "runs.hpp"
-#include "unit/parallel/group.hpp"
+#include "worker_group.hpp"
 
 using namespace monarch;
 using namespace monarch::test;
@@ -28,39 +26,6 @@ precision = "float64"
 checkpoint_minutes = 0
 )";
 
-struct Group {
-  std::vector<std::unique_ptr<Worker>> workers;
-  Group(const fs::path& config, const fs::path& folder, int size, const std::string& flags = {}) {
-    const int port = free_port();
-    for (int rank = 0; rank < size; ++rank)
-      workers.push_back(std::make_unique<Worker>(
-          config, folder, flags,
-          std::vector<std::string>{fmt::format("RANK={}", rank), fmt::format("LOCAL_RANK={}", rank),
-                                   fmt::format("WORLD_SIZE={}", size), fmt::format("LOCAL_WORLD_SIZE={}", size),
-                                   "MASTER_ADDR=127.0.0.1", fmt::format("MASTER_PORT={}", port),
-                                   "MONARCH_PEER_TIMEOUT=30"}));
-  }
-  std::string output() const {
-    std::string all;
-    for (const auto& worker : workers) all += worker->output() + "----\n";
-    return all;
-  }
-};
-
-/// The last checkpoint's weights agree to rounding, moments included.
-double difference(const fs::path& a, const fs::path& b) {
-  double worst = 0;
-  for (const char* file : {"model.safetensors", "optimiser.safetensors"}) {
-    const auto first = data::open_safetensors(training::checkpoint_folders(a).front() / file);
-    const auto second = data::open_safetensors(training::checkpoint_folders(b).front() / file);
-    REQUIRE(first->tensors().size() == second->tensors().size());
-    for (const auto& info : first->tensors())
-      if (info.name != "generator")
-        worst = std::max(worst, relative_error(first->load(info.name), second->load(info.name)));
-  }
-  return worst;
-}
-
 }  // namespace
 
 TEST_CASE("2 and 3 processes train to the weights of one process with the whole batch, also after a kill") {
@@ -71,7 +36,7 @@ TEST_CASE("2 and 3 processes train to the weights of one process with the whole 
   for (const int size : {2, 3}) {  // 22 samples: shares differ, and the last batch has one sample for all
     const fs::path out = folder / fmt::format("{}", size);
     if (size == 2) {
-      Group killed(folder / "run.toml", out, size, "announce=1 pause=10");
+      WorkerGroup killed(folder / "run.toml", out, size, "announce=1 pause=10");
       REQUIRE(killed.workers[1]->says("gradient of step 6"));
       killed.workers[1]->kill(SIGKILL);
       const int code = killed.workers[0]->wait();
@@ -79,7 +44,7 @@ TEST_CASE("2 and 3 processes train to the weights of one process with the whole 
       REQUIRE(code == 1);  // the other one notices
       REQUIRE(killed.workers[1]->wait() == 128 + SIGKILL);
     }
-    Group group(folder / "run.toml", out, size);
+    WorkerGroup group(folder / "run.toml", out, size);
     for (auto& worker : group.workers) {
       const int code = worker->wait();
       INFO(group.output());
@@ -99,7 +64,7 @@ TEST_CASE("2 and 3 processes train to the weights of one process with the whole 
 TEST_CASE("a signal to one process stops all of them behind the same step, with a checkpoint") {
   const TemporaryFolder folder;
   write_text(folder / "run.toml", kConfig);
-  Group group(folder / "run.toml", folder / "out", 2, "announce=1 pause=20");
+  WorkerGroup group(folder / "run.toml", folder / "out", 2, "announce=1 pause=20");
   REQUIRE(group.workers[1]->says("gradient of step 1"));
   group.workers[1]->kill(SIGTERM);
   for (auto& worker : group.workers) {
@@ -114,7 +79,7 @@ TEST_CASE("a signal to one process stops all of them behind the same step, with 
 TEST_CASE("a loss that is not finite in one process ends all of them and is named there") {
   const TemporaryFolder folder;
   write_text(folder / "run.toml", kConfig);
-  Group group(folder / "run.toml", folder / "out", 2, "nan=5 rank=1");
+  WorkerGroup group(folder / "run.toml", folder / "out", 2, "nan=5 rank=1");
   for (auto& worker : group.workers) {
     const int code = worker->wait();
     INFO(group.output());

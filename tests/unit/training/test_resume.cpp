@@ -32,27 +32,6 @@ schedule.warmup_steps = 4
 random = true
 )";
 
-std::string run_whole(const fs::path& config, const fs::path& folder, int64_t steps) {
-  Worker worker(config, folder);
-  const int code = worker.wait();
-  INFO(worker.output());
-  REQUIRE(code == 0);
-  const std::string outcome = outcome_of(folder, steps);
-  REQUIRE(outcome.size() > 1000);
-  return outcome;
-}
-
-/// No line twice, none missing, and what they say but for the time.
-void require_same_log(const fs::path& a, const fs::path& b) {
-  auto first = log_of(a), second = log_of(b);
-  REQUIRE(first.size() == second.size());
-  for (size_t i = 0; i < first.size(); ++i) {
-    for (auto* line : {&first[i], &second[i]})
-      for (const char* key : {"seconds", "samples_per_second"}) line->erase(key);
-    REQUIRE(first[i] == second[i]);
-  }
-}
-
 }  // namespace
 
 TEST_CASE("a training killed before any call that changes the disk resumes to the same bits") {
