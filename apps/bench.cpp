@@ -6,6 +6,7 @@
 
 #ifdef MONARCH_HAS_BENCH
 #include "monarch/bench/fno.hpp"
+#include "monarch/bench/models.hpp"
 #include "monarch/bench/mri_learned.hpp"
 #include "monarch/bench/multiply.hpp"
 #include "monarch/bench/nufft.hpp"
@@ -176,6 +177,42 @@ void add_bench_mri_learned(CLI::App& bench) {
   });
 }
 
+void add_bench_models(CLI::App& bench) {
+  struct Arguments {
+    bench::ModelsBenchmarkOptions options;
+    bool json = false, worker = false, no_compile = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::ModelsBenchmarkOptions& options = arguments->options;
+  CLI::App* command =
+      bench.add_subcommand("models", "GPT-2, BERT, ViT and Mixer, dense and Monarch, against the same in PyTorch");
+  command->add_option("--models", options.models, "Of gpt2, bert, vit, mixer (default: all)")->delimiter(',');
+  command->add_option("--depth", options.sizes.depth, "Blocks (default 2)")->check(CLI::Range(1, 100));
+  command->add_option("--tokens", options.sizes.step_tokens, "Tokens of GPT-2's training step (default 1024)");
+  command->add_option("--batch", options.sizes.step_batch, "Samples of the other models' training step (default 8)");
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--repeats", options.repeats, "Rounds, in each of which every program runs in turn (default 5)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--python", options.python,
+                      "A Python that has torch (default: .deps/peers, .deps/venv, python3)");
+  command->add_flag("--no-compile", arguments->no_compile, "Leave torch.compile out");
+  command->add_flag("--quick", options.quick, "Small and short: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  // What the benchmark starts itself with: answers questions about its models (bench/models_worker.hpp).
+  command->add_flag("--worker", arguments->worker)->group("");
+  command->callback([arguments] {
+    bench::ModelsBenchmarkOptions& given = arguments->options;
+    given.json = arguments->json ? "-" : arguments->json_file;
+    given.compile = !arguments->no_compile;
+    const int code = arguments->worker ? bench::run_models_worker(given.sizes, std::cin, std::cout)
+                                       : bench::run_models_benchmark(given);
+    if (code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
 void add_bench_nufft(CLI::App& bench) {
   struct Arguments {
     bench::NufftBenchmarkOptions options;
@@ -212,6 +249,7 @@ void add_bench([[maybe_unused]] CLI::App& app) {
   add_bench_simulate(*command);
   add_bench_fno(*command);
   add_bench_mri_learned(*command);
+  add_bench_models(*command);
   add_bench_nufft(*command);
 #endif
 }

@@ -68,7 +68,7 @@ def bert(folder):
         vocab_size=53, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)))
     model.save_pretrained(folder)
     generator = torch.Generator().manual_seed(SEED)
-    ids = torch.randint(53, (3, 11), generator=generator)
+    ids = torch.randint(1, 53, (3, 11), generator=generator)  # 0 pads: its embedding gets no gradient there
     types = torch.randint(2, (3, 11), generator=generator)
     mask = torch.arange(11) < torch.tensor([[11], [7], [1]])
     outputs = model(input_ids=ids, token_type_ids=types, attention_mask=mask.long())

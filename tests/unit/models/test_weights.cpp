@@ -10,6 +10,7 @@
 #include "monarch/experiments/vision/vit.hpp"
 #include "monarch/operators/monarch/projection.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
+#include "monarch/operators/nn/sizes.hpp"
 #include "support/support.hpp"
 
 using namespace monarch;
