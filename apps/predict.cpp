@@ -1,4 +1,4 @@
-// monarch predict CKPT IN -o OUT: what a trained model makes of a file of fields.
+// monarch predict: what a trained model makes of a file of fields (-o OUT), or of image files.
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -20,6 +20,7 @@
 #include "monarch/solvers/learning/evaluation.hpp"
 #include "monarch/solvers/learning/field_model.hpp"
 #include "monarch/solvers/learning/results.hpp"
+#include "predict.hpp"
 
 namespace fs = std::filesystem;
 
@@ -28,6 +29,7 @@ namespace {
 
 struct Arguments {
   std::string checkpoint, input, output, samples;
+  std::vector<std::string> inputs;
   std::optional<int64_t> steps;
   std::vector<int64_t> grid;
   bool picture = false, json = false;
@@ -143,13 +145,11 @@ void save(const Arguments& a, const at::Tensor& prediction, const std::vector<do
   writer.commit();
 }
 
-void run(const Arguments& a) {
+void predict_fields(const Arguments& a, const training::TrainingCheckpoint& checkpoint, const Config& config) {
   const std::string extension = fs::path(a.output).extension();
   check<ConfigError>(extension == ".npy" || extension == ".mat" || extension == ".h5" || extension == ".hdf5",
                      [&] { return fmt::format("output '{}': .npy, .mat, .h5 or .hdf5 expected", a.output); });
-  const auto checkpoint = training::load_training_checkpoint(a.checkpoint);
   const auto model = solvers::FieldModel::restore(checkpoint, a.checkpoint);
-  const Config config = Config::parse(checkpoint.state["config"].get<std::string>(), a.checkpoint + ": config");
   const auto source = data::open_fields(a.input, {solvers::DataOptions::from_config(config).axes});
   solvers::TaskOptions task = model.task();
   const bool rollout = task.kind == solvers::TaskKind::rollout;
@@ -226,14 +226,29 @@ void run(const Arguments& a) {
   print_table(table);
 }
 
+void run(Arguments& a) {
+  const auto checkpoint = training::load_training_checkpoint(a.checkpoint);
+  const Config config = Config::parse(checkpoint.state.at("config").get<std::string>(), a.checkpoint + ": config");
+  if (config.text("task.kind", "rollout") == "image-classification") {
+    check<ConfigError>(a.output.empty() && !a.steps && a.samples.empty() && a.grid.empty() && !a.picture,
+                       "-o, --steps, --samples, --grid and --picture are for fields, this model classifies images");
+    predict_images(checkpoint, a.checkpoint, a.inputs, a.json);
+    return;
+  }
+  check<ConfigError>(a.inputs.size() == 1, "one file of fields at a time is predicted");
+  check<ConfigError>(!a.output.empty(), "predictions of fields need a file to go to", "add -o OUT.npy, .mat or .h5");
+  a.input = a.inputs.front();
+  predict_fields(a, checkpoint, config);
+}
+
 }  // namespace
 
 void add_predict(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("predict", "Fields that a trained neural PDE solver predicts from a file");
+  CLI::App* command = app.add_subcommand("predict", "What a trained model predicts: fields from a file, or the classes of images");
   command->add_option("checkpoint", a->checkpoint, "Folder of a run, or of one of its checkpoints")->required();
-  command->add_option("input", a->input, "File of fields (docs/pde-files.md)")->required();
-  command->add_option("-o,--output", a->output, "Predictions: .npy, .mat, .h5")->required();
+  command->add_option("input", a->inputs, "File of fields (docs/pde-files.md), or images (.jpg, .png)")->required();
+  command->add_option("-o,--output", a->output, "Predicted fields: .npy, .mat, .h5");
   command->add_option("--steps", a->steps, "Steps of the rollout (default: as trained)")->check(CLI::Range(1, 1000000));
   command->add_option("--samples", a->samples, "Only these, such as 0:20 or -200:");
   command->add_option("--grid", a->grid, "Points per axis to thin the file's grid to (default: as trained)")

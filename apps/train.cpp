@@ -40,9 +40,10 @@ const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
       {"map", make_field_job},
       {"space-time", make_field_job},
       {"reconstruction", make_reconstruction_job},
+      {"language-model", make_language_model_job},
       {"bert-pretraining", make_bert_job},
       {"glue", make_glue_job},
-      {"language-model", make_language_model_job},
+      {"image-classification", make_classification_job},
   };
   return makers;
 }

@@ -5,6 +5,7 @@ find_package(HDF5 1.10 REQUIRED COMPONENTS C)        # libhdf5-dev
 find_package(ISMRMRD REQUIRED)                       # libismrmrd-dev
 find_package(pugixml REQUIRED)                       # libpugixml-dev
 find_package(PNG REQUIRED)                           # libpng-dev
+find_package(JPEG REQUIRED)                          # libjpeg62-turbo-dev
 find_package(NIFTI2 MODULE REQUIRED)                    # libnifti2-dev
 find_package(B64 MODULE REQUIRED)                       # libb64-dev
 find_package(LIBZIP MODULE REQUIRED)                    # libzip-dev

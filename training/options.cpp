@@ -99,6 +99,7 @@ TrainerOptions TrainerOptions::from_config(const Config& config) {
   s.step_epochs = config.integer_at_least("training.schedule.step_epochs", s.step_epochs, 1);
   s.step_factor = config.number_between("training.schedule.step_factor", s.step_factor, 0, 1);
   s.final_fraction = config.number_between("training.schedule.final_fraction", s.final_fraction, 0, 1);
+  s.final_steps = config.integer_at_least("training.schedule.final_steps", s.final_steps, 0);
   s.power = config.number_between("training.schedule.power", s.power, 0, 100);
   return o;
 }
@@ -108,7 +109,7 @@ double schedule_factor(const ScheduleOptions& o, int64_t step, int64_t total, in
   if (o.kind == ScheduleKind::constant) return 1;
   if (o.kind == ScheduleKind::step)
     return std::pow(o.step_factor, static_cast<double>(step / std::max<int64_t>(1, epoch_steps) / o.step_epochs));
-  const int64_t span = std::max<int64_t>(1, total - o.warmup_steps);
+  const int64_t span = std::max<int64_t>(1, total - o.warmup_steps - o.final_steps);
   const double t = std::min(1.0, static_cast<double>(step - o.warmup_steps) / static_cast<double>(span));
   const double r = o.final_fraction;
   switch (o.kind) {

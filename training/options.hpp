@@ -31,7 +31,8 @@ struct ScheduleOptions {
   int64_t warmup_steps = 0;
   int64_t step_epochs = 100;  ///< `step`: every so many epochs …
   double step_factor = 0.5;   ///< … times this
-  double final_fraction = 0;  ///< cosine, linear, polynomial end here, as a fraction of the rate
+  double final_fraction = 0;  ///< cosine, linear, polynomial end here, as a fraction of the rate …
+  int64_t final_steps = 0;    ///< … so many steps before the training does
   double power = 1;           ///< polynomial
 };
 
@@ -79,9 +80,9 @@ struct TrainerOptions {
 };
 
 /// The factor on the learning rate of optimiser step `step` (from 0) of `total`, `epoch_steps` of them an epoch:
-///   warm-up (step < warmup_steps): (step + 1) / warmup_steps; then, with t = (step − warmup)/(total − warmup),
-///   constant 1; step f^⌊epoch/step_epochs⌋; cosine r + (1 − r)(1 + cos πt)/2; linear 1 − (1 − r)t;
-///   polynomial r + (1 − r)(1 − t)^power, r = final_fraction.
+///   warm-up (step < warmup_steps): (step + 1) / warmup_steps; then, with t = (step − warmup)/(total − warmup −
+///   final_steps), at most 1, constant 1; step f^⌊epoch/step_epochs⌋; cosine r + (1 − r)(1 + cos πt)/2; linear 1 − (1 −
+///   r)t; polynomial r + (1 − r)(1 − t)^power, r = final_fraction.
 double schedule_factor(const ScheduleOptions& options, int64_t step, int64_t total, int64_t epoch_steps);
 
 }  // namespace monarch::training

@@ -196,22 +196,6 @@ torch::nn::Linear dense_of(const Layer& layer) {
   return linear;
 }
 
-Outcome as_dense(const Content& content) {
-  Outcome outcome;
-  if (const auto* monarch = std::get_if<MonarchLinear>(&content)) {
-    outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
-  } else if (const auto* adapter = std::get_if<MonarchAdapter>(&content)) {
-    outcome.content = (*adapter)->to_linear();
-  } else if (const auto* blocks = std::get_if<BlockDiagonalLinear>(&content)) {
-    outcome.content = dense_of(*blocks);
-  } else if (const auto* thin = std::get_if<LowRankLinear>(&content)) {
-    outcome.content = dense_of(*thin);
-  } else {
-    outcome.reason = "already dense";
-  }
-  return outcome;
-}
-
 /// `nearest` makes the layer of a weight and a bias, `fresh` a new one.
 template <class Impl>
 Outcome baseline(const Place& place, const BaselineOptions& options,
@@ -235,6 +219,22 @@ Outcome baseline(const Place& place, const BaselineOptions& options,
   }
   carry_over(*layer, dense);
   outcome.content = Content(layer);
+  return outcome;
+}
+
+Outcome as_dense(const Content& content) {
+  Outcome outcome;
+  if (const auto* monarch = std::get_if<MonarchLinear>(&content)) {
+    outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
+  } else if (const auto* adapter = std::get_if<MonarchAdapter>(&content)) {
+    outcome.content = (*adapter)->to_linear();
+  } else if (const auto* blocks = std::get_if<BlockDiagonalLinear>(&content)) {
+    outcome.content = dense_of(*blocks);
+  } else if (const auto* thin = std::get_if<LowRankLinear>(&content)) {
+    outcome.content = dense_of(*thin);
+  } else {
+    outcome.reason = "already dense";
+  }
   return outcome;
 }
 

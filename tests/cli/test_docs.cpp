@@ -69,6 +69,14 @@ TEST_CASE("every monarch command in README and docs runs as written") {
   write_text(folder / "wiki.train.tokens",
              " \n = First = \n \n A text . \n = = Part = = \n More . \n = Second = \n Text . \n");
   write_text(folder / "wiki.valid.tokens", " \n = Third = \n \n A text . \n");
+  // The pages' digits and photograph. Sixty digits: each has a bright row of its own.
+  std::string digits;
+  for (int i = 0; i < 60; ++i) {
+    for (int k = 0; k < 64; ++k) digits += k / 8 == i % 5 ? (i % 10 < 5 ? "16," : "8,") : "1,";
+    digits += std::to_string(i % 10) + "\n";
+  }
+  write_text(folder / "digits.csv.gz", digits);
+  fs::copy_file(fs::path(MONARCH_SOURCE_DIR) / "tests/golden/images/small.jpg", folder / "photo.jpg");
   int count = 0;
   for (const auto& page : pages) {
     for (const auto& command : commands_in(page)) {

@@ -54,6 +54,30 @@ TEST_CASE("the MRI tables run as smoke, with published values beside ours") {
   }
 }
 
+TEST_CASE("Table 1 runs as smoke, and compares each Monarch model with its dense one") {
+  const std::string data = data_file("images/digits.csv.gz").parent_path().parent_path();
+  const TemporaryFolder folder;
+  const auto result = run_monarch(folder.path(), "reproduce table1 --preset smoke --json --out out --data '" + data + "'");
+  INFO(result.errors);
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.output);
+  REQUIRE(json["rows"].size() == 4);
+  for (const auto& row : json["rows"]) {
+    REQUIRE(row["columns"]["top1"]["mean"].get<double>() >= 5);  // percent, of ten classes
+    REQUIRE(row["columns"]["top1"]["mean"].get<double>() <= 100);
+  }
+  for (const auto* file : {"report.md", "report.html", "summary.json", "figures/overview.svg"})
+    REQUIRE(fs::file_size(folder / "out" / file) > 0);
+  const std::string page = read_bytes(folder / "out/report.md");
+  REQUIRE_THAT(page, Contains("79.4") && Contains("MACs") && Contains("speed-up"));
+  for (const std::string preset : {"paper", "paper-appendix"}) {
+    const auto paper =
+        run_monarch(folder.path(), "reproduce table1 --preset " + preset + " --data nowhere --out " + preset);
+    REQUIRE(paper.exit_code != 0);
+    REQUIRE_THAT(paper.errors, Contains("nowhere/imagenet/train"));
+  }
+}
+
 TEST_CASE("monarch reproduce names what it does not know") {
   const TemporaryFolder folder;
   const auto wrong = run_monarch(folder.path(), "reproduce tabel3");

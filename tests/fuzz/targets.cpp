@@ -9,6 +9,7 @@
 
 #include "fuzz/checkpoint_seeds.hpp"
 #include "fuzz/field_seeds.hpp"
+#include "fuzz/image_seeds.hpp"
 #include "fuzz/text_seeds.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/data/cfl.hpp"
@@ -242,6 +243,10 @@ const std::vector<Target>& targets() {
       {"tokenizer_json", tokenizer_json, tokenizer_json_seeds},
       {"token_set", token_set, token_set_seeds},
       {"token_file", token_file, token_file_seeds},
+      {"idx", idx, idx_seeds},
+      {"cifar", cifar, cifar_seeds, 3000},
+      {"digits", digits, digits_seeds},
+      {"picture", picture, picture_seeds},
       {"glue", glue, glue_seeds},
       {"safetensors", safetensors, safetensors_seeds},
       {"pickle", pickle, pickle_seeds},

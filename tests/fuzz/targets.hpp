@@ -46,6 +46,12 @@ void tokenizer_json(const uint8_t* bytes, size_t count);
 /// tokens.json.
 void token_set(const uint8_t* bytes, size_t count);
 void token_file(const uint8_t* bytes, size_t count);
+/// MNIST's format, plain or packed; CIFAR's; the digits' table.
+void idx(const uint8_t* bytes, size_t count);
+void cifar(const uint8_t* bytes, size_t count);
+void digits(const uint8_t* bytes, size_t count);
+/// A JPEG or PNG file.
+void picture(const uint8_t* bytes, size_t count);
 /// A file of each task of GLUE.
 void glue(const uint8_t* bytes, size_t count);
 

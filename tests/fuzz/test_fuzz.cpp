@@ -149,6 +149,18 @@ TEST_CASE("damaged token files end in a message") {
 TEST_CASE("damaged files of GLUE end in a message") {
   run(find("glue"));
 }
+TEST_CASE("damaged MNIST files end in a message") {
+  run(find("idx"));
+}
+TEST_CASE("damaged CIFAR files end in a message") {
+  run(find("cifar"));
+}
+TEST_CASE("damaged tables of digits end in a message") {
+  run(find("digits"));
+}
+TEST_CASE("damaged JPEG and PNG files end in a message") {
+  run(find("picture"));
+}
 TEST_CASE("damaged safetensors files end in a message") {
   run(find("safetensors"));
 }

@@ -128,6 +128,10 @@ TEST_CASE("schedules have the values of their formulas") {
   REQUIRE(std::abs(schedule_factor(s, 10, 110, 5) - 1) <= 1e-15);
   REQUIRE(std::abs(schedule_factor(s, 60, 110, 5) - 0.55) <= 1e-15);
   REQUIRE(std::abs(schedule_factor(s, 110, 110, 5) - 0.1) <= 1e-15);
+  s.final_steps = 50;
+  REQUIRE(std::abs(schedule_factor(s, 35, 110, 5) - 0.55) <= 1e-15);
+  for (const int64_t late : {60, 85, 109}) REQUIRE(std::abs(schedule_factor(s, late, 110, 5) - 0.1) <= 1e-15);
+  s.final_steps = 0;
   s.kind = ScheduleKind::linear;
   REQUIRE(std::abs(schedule_factor(s, 60, 110, 5) - 0.55) <= 1e-15);
   s.kind = ScheduleKind::polynomial;
