@@ -55,6 +55,7 @@ void run(Arguments& a) {
   if (prompt.empty() && tokenizer->separator()) prompt.push_back(*tokenizer->separator());
   const int64_t room = model->options().positions - static_cast<int64_t>(prompt.size());
   a.options.tokens = a.tokens.value_or(std::max<int64_t>(1, std::min(a.options.tokens, room)));
+  a.options.vocabulary = tokenizer->size();
   const bool streams = !a.json && tokenizer->kind() == "gpt2";  // its tokens are bytes
   Printer printer(*tokenizer);
   if (streams) fmt::print("{}", a.prompt);

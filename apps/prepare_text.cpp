@@ -258,13 +258,14 @@ class Preparation {
                          fs::last_write_time(files_[f].first, ignored).time_since_epoch().count(),
                          f < o_.files.size() ? "train" : "validation"});
     }
-    return {{"files, their sizes and dates", sources},
-            {"vocabulary", info_.vocabulary_hash},
-            {"documents", o_.documents},
-            {"validation fraction", o_.validation_fraction},
-            {"seed", o_.seed},
-            {"separator", o_.separator},
-            {"replacement of invalid UTF-8", o_.replace_invalid}};
+    const json all{{"files, their sizes and dates", sources},
+                   {"vocabulary", info_.vocabulary_hash},
+                   {"documents", o_.documents},
+                   {"validation fraction", o_.validation_fraction},
+                   {"seed", o_.seed},
+                   {"separator", o_.separator},
+                   {"replacement of invalid UTF-8", o_.replace_invalid}};
+    return json::parse(all.dump(-1, ' ', false, json::error_handler_t::replace));  // names of files need not be UTF-8
   }
 
   void resume() {

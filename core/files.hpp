@@ -46,9 +46,6 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-/// Returns when the file's content is on disk. Throws DataError.
-void sync_file(const std::filesystem::path& path);
-
 /// Writes one small file atomically: temporary name, fsync, rename. Throws DataError.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 

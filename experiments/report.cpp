@@ -71,7 +71,7 @@ Table main_table(const Experiment& e, const Summary& s) {
     for (size_t c = 0; c < e.columns.size(); ++c) {
       const Cell& cell = s.cells[r][c];
       if (has_paper)
-        cells.push_back(cell.paper ? fmt::format("{:.{}f}", *cell.paper, e.higher_is_better ? 1 : 3) : "–");
+        cells.push_back(cell.paper ? fmt::format("{:.{}f}", *cell.paper, e.higher_is_better ? 1 : std::min<int64_t>(3, e.digits)) : "–");
       double best = s.cells[r][c].mean;
       for (size_t other = 0; other < e.rows.size(); ++other) {
         const double mean = s.cells[other][c].mean;

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "monarch/core/error.hpp"
-#include "monarch/core/files.hpp"
+#include "monarch/core/sync.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/data/npy_header.hpp"
 

@@ -70,7 +70,8 @@ GeneratedText generate(Gpt2Impl& model, const data::TokenIds& prompt, const Gene
       fmt::format("ask for at most {} tokens", positions - there));
   model.eval();
   const at::NoGradGuard no_gradients;
-  const at::Tensor weight = model.output_weight();
+  const at::Tensor all = model.output_weight();
+  const at::Tensor weight = options.vocabulary > 0 ? all.narrow(0, 0, std::min(options.vocabulary, all.size(0))) : all;
   auto caches = model.cache(there + options.tokens);
   at::Tensor ids = at::empty({1, there}, at::kLong);
   std::copy(prompt.begin(), prompt.end(), ids.mutable_data_ptr<int64_t>());

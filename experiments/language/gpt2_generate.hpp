@@ -18,6 +18,7 @@ struct GenerateOptions {
   double top_p = 1;        ///< draws among the likeliest tokens that together have this probability (nucleus sampling)
   bool greedy = false;     ///< always the likeliest token
   uint64_t seed = 0;
+  int64_t vocabulary = 0;  ///< only tokens below it, where the model's vocabulary is padded; 0: all
 };
 
 struct GeneratedText {

@@ -11,7 +11,9 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
+#include "monarch/data/checkpoint.hpp"
 #include "monarch/data/mapped_file.hpp"
+#include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/training/checkpoint.hpp"
 
 namespace fs = std::filesystem;
@@ -81,9 +83,18 @@ std::shared_ptr<const data::Tokenizer> stored_tokenizer(const training::NamedTen
   return data::load_tokenizer(kind, folder.path());
 }
 
+/// A checkpoint itself, or the best or newest one of a run.
+fs::path checkpoint_of(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::exists(path / "best", ignored)) return path / "best";
+  const auto folders = training::checkpoint_folders(path);
+  return folders.empty() ? path : folders.front();
+}
+
 StoredGpt2 from_run(const fs::path& path) {
-  const auto checkpoint = training::load_training_checkpoint(path);
-  const std::string origin = path.string();
+  const fs::path folder = checkpoint_of(path);
+  const auto checkpoint = training::load_training_checkpoint(folder);
+  const std::string origin = folder.string();
   const Config config = Config::parse(checkpoint.state.value("config", ""), origin);
   const std::string kind = config.text("task.kind", "rollout");
   check<ConfigError>(
@@ -99,11 +110,8 @@ StoredGpt2 from_run(const fs::path& path) {
     }
   }
   check<DataError>(stored.model != nullptr, [&] { return fmt::format("{}: '{}' is missing", origin, options_name); });
-  StructureOptions structure = StructureOptions::from_config(config);
-  structure.project = false;  // the weights come from the checkpoint
-  if (!checkpoint.state.value("densified", false))
-    apply_structure(*stored.model, structure, Gpt2Impl::structure_presets());
-  training::load_weights(*stored.model, checkpoint.model, origin);
+  const auto weights = data::open_checkpoint(folder);
+  import_weights(*stored.model, *weights, Gpt2Impl::weight_names(*weights));  // layers take the form they have there
   stored.tokenizer = stored_tokenizer(checkpoint.constants, origin);
   return stored;
 }

@@ -87,8 +87,8 @@ bool DenseCache::measure(const at::Tensor& weight, const Ways& ways, int64_t row
     monarch = std::min(monarch, seconds(ways.monarch));
   }
   const bool faster = dense < margin * monarch;
-  log::info(fmt::format("{}: {} rows take {:.1f} us dense, {:.1f} us as Monarch; using {}", ways.name, rows,
-                        dense * 1e6, monarch * 1e6, faster ? "a cached dense weight" : "the factors"));
+  log::debug(fmt::format("{}: {} rows take {:.1f} us dense, {:.1f} us as Monarch; using {}", ways.name, rows,
+                         dense * 1e6, monarch * 1e6, faster ? "a cached dense weight" : "the factors"));
   return faster;
 }
 
