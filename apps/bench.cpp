@@ -189,7 +189,7 @@ void add_bench_models(CLI::App& bench) {
   CLI::App* command =
       bench.add_subcommand("models", "GPT-2, BERT, ViT and Mixer, dense and Monarch, against the same in PyTorch");
   command->add_option("--models", options.models, "Of gpt2, bert, vit, mixer (default: all)")->delimiter(',');
-  command->add_option("--depth", options.sizes.depth, "Blocks (default 2)")->check(CLI::Range(1, 100));
+  command->add_option("--depth", options.sizes.depth, "Blocks (default 4)")->check(CLI::Range(1, 100));
   command->add_option("--tokens", options.sizes.step_tokens, "Tokens of GPT-2's training step (default 1024)");
   command->add_option("--batch", options.sizes.step_batch, "Samples of the other models' training step (default 8)");
   command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "command.hpp"
 #include "monarch/data/images/decode.hpp"
@@ -23,7 +26,7 @@ void predict_images(const training::TrainingCheckpoint& checkpoint, const std::s
   std::vector<std::pair<std::string, std::string>> table;
   for (const std::string& file : files) {
     const at::Tensor image = data::load_image(file, classifier.format().channels);
-    const at::Tensor probability = classifier.probabilities({image})[0];
+    const at::Tensor probability = classifier.probabilities(image, file);
     const auto [values, places] = probability.topk(shown);
     nlohmann::ordered_json likely = nlohmann::ordered_json::array();
     std::string text;

@@ -17,6 +17,7 @@
 #include "monarch/experiments/language/bert.hpp"
 #include "monarch/experiments/language/gpt2.hpp"
 #include "monarch/experiments/vision/vision_model.hpp"
+#include "monarch/operators/nn/linear_cross_entropy.hpp"
 #include "monarch/operators/nn/parameter_groups.hpp"
 #include "monarch/training/gradients.hpp"
 #include "monarch/training/optimiser.hpp"
@@ -37,6 +38,7 @@ at::Tensor random_ids(int64_t batch, int64_t tokens, int64_t bound) {
 struct Program {
   std::shared_ptr<torch::nn::Module> model;
   std::function<at::Tensor(const at::Tensor& input)> logits;  ///< [sample, class]
+  std::function<at::Tensor(const at::Tensor& input, const at::Tensor& target)> loss;
   std::function<at::Tensor(const at::Tensor& input)> answer;  ///< the part of them that inference is asked for
   std::function<int64_t(const std::string& job)> macs;
   std::vector<operators::ParameterGroup> groups;
@@ -80,6 +82,9 @@ class Worker {
       const auto model = experiments::make_gpt2(Config::parse("[model]\nname = \"gpt2-small\"\n" + table), vocabulary);
       p.model = model;
       p.logits = [model](const at::Tensor& ids) { return model->forward(ids).flatten(0, 1); };
+      p.loss = [model](const at::Tensor& ids, const at::Tensor& target) {  // as monarch train
+        return operators::linear_cross_entropy(model->features(ids).flatten(0, 1), model->output_weight(), {}, target);
+      };
       p.answer = [model](const at::Tensor& ids) {
         return at::linear(model->features(ids).select(1, -1), model->output_weight());
       };
@@ -106,6 +111,11 @@ class Worker {
       p.macs = [model, this](const std::string& job) { return samples(job, what_.step_batch) * model->macs(); };
     }
     if (!p.answer) p.answer = p.logits;
+    if (!p.loss) {
+      p.loss = [logits = p.logits](const at::Tensor& input, const at::Tensor& target) {
+        return at::cross_entropy_loss(logits(input), target);
+      };
+    }
     p.groups = operators::parameter_groups(*p.model);
     training::OptimiserOptions options;
     options.kind = training::OptimiserKind::adamw;
@@ -154,8 +164,7 @@ class Worker {
       return;
     }
     p.model->train();
-    const at::Tensor loss = at::cross_entropy_loss(p.logits(input), p.targets.at(job));
-    torch::autograd::backward({loss}, {});
+    torch::autograd::backward({p.loss(input, p.targets.at(job))}, {});
     p.optimiser->step(learning_rate);
     training::clear_gradients(p.groups);
   }

@@ -10,7 +10,7 @@ namespace monarch::bench {
 
 /// Sizes of all models: blocks, and how many samples a training step has. Widths are those of the paper's models.
 struct ModelsCase {
-  int64_t depth = 2;
+  int64_t depth = 4;
   int64_t step_tokens = 1024;  ///< of GPT-2's one sequence in a training step
   int64_t step_batch = 8;      ///< images, or sequences of BERT, in a training step
 };

@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"

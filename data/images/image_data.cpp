@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/log.hpp"

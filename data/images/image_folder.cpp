@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/text.hpp"

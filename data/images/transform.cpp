@@ -13,6 +13,8 @@
 namespace monarch::data {
 namespace {
 
+constexpr int64_t kLongest = 100;
+
 std::array<double, 2> range(const Config& config, const std::string& key, const std::array<double, 2>& fallback) {
   const auto values = config.numbers(key, {fallback[0], fallback[1]});
   check<ConfigError>(values.size() == 2 && values[0] > 0 && values[0] <= values[1], [&] {
@@ -110,8 +112,16 @@ at::Tensor ImageTransform::denormalise(const at::Tensor& images) const {
   return images * deviation_.to(images.device()) + mean_.to(images.device());
 }
 
-at::Tensor ImageTransform::evaluate(const at::Tensor& image) const {
-  return normalise(resize_and_crop_centre(image, options_.size, options_.crop_fraction, options_.interpolation));
+at::Tensor ImageTransform::middle(const at::Tensor& image, Interpolation interpolation, const std::string& name) const {
+  const int64_t height = image.size(1), width = image.size(2);
+  check<DataError>(std::max(height, width) <= kLongest * std::min(height, width), [&] {
+    return fmt::format("{}: {} x {} pixels, more than {} times as long as wide", name, width, height, kLongest);
+  });
+  return resize_and_crop_centre(image, options_.size, options_.crop_fraction, interpolation);
+}
+
+at::Tensor ImageTransform::evaluate(const at::Tensor& image, const std::string& name) const {
+  return normalise(middle(image, options_.interpolation, name));
 }
 
 at::Tensor ImageTransform::training_pixels(const ImageSet& set, int64_t i, Rng& rng) const {
@@ -145,15 +155,14 @@ at::Tensor ImageTransform::training_pixels(const ImageSet& set, int64_t i, Rng& 
   const at::Tensor image = set.image(i, [&](Extent extent) {
     return static_cast<double>(std::min(extent.height, extent.width)) * fraction / static_cast<double>(size);
   });
-  const at::Tensor middle = resize_and_crop_centre(image, size, fraction, interpolation);
-  if (augment.crop == TrainingCrop::centre) return middle;
+  const at::Tensor kept = middle(image, interpolation, set.name(i));
+  if (augment.crop == TrainingCrop::centre) return kept;
   const int64_t top = rng.below(2 * augment.pad + 1), left = rng.below(2 * augment.pad + 1);
-  return crop(at::constant_pad_nd(middle, {augment.pad, augment.pad, augment.pad, augment.pad}),
-              {top, left, size, size});
+  return crop(at::constant_pad_nd(kept, {augment.pad, augment.pad, augment.pad, augment.pad}), {top, left, size, size});
 }
 
 at::Tensor ImageTransform::operator()(const ImageSet& set, int64_t i, Rng* rng) const {
-  if (!rng) return evaluate(set.image(i));
+  if (!rng) return evaluate(set.image(i), set.name(i));
   const AugmentOptions& augment = options_.augment;
   at::Tensor pixels = training_pixels(set, i, *rng);
   if (rng->uniform() < augment.flip) pixels = pixels.flip(2);

@@ -43,8 +43,8 @@ struct TransformOptions {
   Interpolation interpolation = Interpolation::bicubic;
   std::array<double, 3> mean = {0.5, 0.5, 0.5}, deviation = {0.5, 0.5, 0.5};  ///< of values in 0 … 1
   AugmentOptions augment;
-  /// `extent` of the images, none where they differ. Default of size: 224 for those without; of mean and deviation: ImageNet's for three channels.
-  /// Throws ConfigError.
+  /// `extent` of the images, none where they differ. Default of size: 224 for those without; of mean and deviation:
+  /// ImageNet's for three channels. Throws ConfigError.
   static TransformOptions from_config(const Config& config, int64_t channels, const std::optional<Extent>& extent);
 };
 
@@ -57,12 +57,14 @@ class ImageTransform {
   /// decoded whole; with it, random as for training, and JPEGs are decoded at 1/2, 1/4 or 1/8 where the cropped part
   /// keeps at least the size needed.
   at::Tensor operator()(const ImageSet& set, int64_t i, Rng* rng) const;
-  /// The same for an image in memory, uint8 [channel, y, x], as for evaluation.
-  at::Tensor evaluate(const at::Tensor& image) const;
+  /// The same for an image in memory, uint8 [channel, y, x], as for evaluation; `name` is for messages. Throws
+  /// DataError for an image more than 100 times as long as wide, whose resized version would be huge.
+  at::Tensor evaluate(const at::Tensor& image, const std::string& name) const;
   /// Values in 0 … 1 again, [.., channel, y, x].
   at::Tensor denormalise(const at::Tensor& images) const;
 
  private:
+  at::Tensor middle(const at::Tensor& image, Interpolation interpolation, const std::string& name) const;
   at::Tensor training_pixels(const ImageSet& set, int64_t i, Rng& rng) const;
   at::Tensor normalise(const at::Tensor& pixels) const;
 

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <iterator>
 
 #include "monarch/core/error.hpp"
 #include "monarch/data/field_picture.hpp"

@@ -64,11 +64,9 @@ ImageClassifier ImageClassifier::restore(const training::TrainingCheckpoint& che
   return {std::move(format), transform, std::move(model)};
 }
 
-at::Tensor ImageClassifier::probabilities(const std::vector<at::Tensor>& images) const {
+at::Tensor ImageClassifier::probabilities(const at::Tensor& image, const std::string& name) const {
   const at::NoGradGuard guard;
-  std::vector<at::Tensor> ready;
-  for (const at::Tensor& image : images) ready.push_back(transform_.evaluate(image));
-  return model_->forward(at::stack(ready)).to(at::kFloat).softmax(1);
+  return model_->forward(transform_.evaluate(image, name).unsqueeze(0)).to(at::kFloat).softmax(1).squeeze(0);
 }
 
 }  // namespace monarch::experiments

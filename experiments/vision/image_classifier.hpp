@@ -32,8 +32,8 @@ class ImageClassifier {
   /// From a checkpoint of `monarch train` with task.kind = "image-classification". Throws DataError.
   static ImageClassifier restore(const training::TrainingCheckpoint& checkpoint, const std::string& origin);
 
-  /// Probabilities [image, class], float32, of images as stored [channel, y, x], uint8.
-  at::Tensor probabilities(const std::vector<at::Tensor>& images) const;
+  /// Probabilities [class], float32, of an image as stored [channel, y, x], uint8; `name` is for messages.
+  at::Tensor probabilities(const at::Tensor& image, const std::string& name) const;
 
   const ImageFormat& format() const { return format_; }
   VisionModel& model() const { return *model_; }

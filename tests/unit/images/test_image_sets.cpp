@@ -1,7 +1,9 @@
 // Readers of labelled images, their splits, and what they refuse.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "catch2/catch.hpp"
 #include "image_files.hpp"

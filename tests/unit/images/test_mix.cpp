@@ -1,6 +1,7 @@
 // Mixup and CutMix.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "catch2/catch.hpp"

@@ -1,9 +1,12 @@
 // RandAugment's operations as Pillow and timm make them.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "catch2/catch.hpp"
 #include "image_files.hpp"

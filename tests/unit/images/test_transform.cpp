@@ -144,6 +144,14 @@ TEST_CASE("Erasing fills a rectangle of 2 to 33 % with noise of mean 0 and devia
   REQUIRE(std::abs(squares / count - 1) <= 0.03);
 }
 
+TEST_CASE("An image a hundred times as long as wide is refused by name before it is resized") {
+  const auto set = ramp_set(8);
+  const auto transform = make_transform("data.size = 4", *set);
+  REQUIRE(transform.evaluate(at::zeros({1, 2, 200}, at::kByte), "long.png").size(2) == 4);
+  REQUIRE_THROWS_WITH(transform.evaluate(at::zeros({1, 2, 201}, at::kByte), "long.png"),
+                      Catch::Matchers::Contains("long.png: 201 x 2 pixels"));
+}
+
 TEST_CASE("Speed of reading, cropping and augmenting a folder of JPEG files", "[.speed]") {
   const TemporaryFolder folder;
   const int64_t copies = 64;
