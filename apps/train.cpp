@@ -121,6 +121,7 @@ void run(const Arguments& a) {
   if (result.densified_step >= 0)
     json["densified"] = {{"step", result.densified_step}, {"parameters", job->parameters(false)}};
   json["seconds"] = result.seconds;
+  if (!result.throughput.empty()) json["throughput"] = result.throughput;
   json["provenance"] = provenance();
   write_file_atomically(folder / "result.json", json.dump(2) + "\n");
   if (a.json) {
