@@ -130,9 +130,13 @@ TEST_CASE("pre-training learns text that can be foreseen, and shows its guesses"
 steps = 400
 evaluate_steps = 400
 batch = 16
+clip_norm = 1.0
 [training.optimiser]
 learning_rate = 1e-2
 weight_decay = 0
+[training.schedule]
+kind = "linear"
+warmup_steps = 10
 )");
   const auto options = training::TrainerOptions::from_config(config);
   const auto result = training::train(task, options, config, folder / "run", false);
