@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "monarch/data/text/token_set.hpp"
 #include "scans.hpp"
@@ -162,7 +164,8 @@ TEST_CASE("monarch prepare text: bytes and the beginning of a vocabulary give th
   const TemporaryFolder folder;
   write_text(folder / "a.txt", lines(50));
   double last = 1e9;
-  for (const std::string options : {"--tokenizer bytes", "--vocabulary-size 400 " + gpt2, gpt2}) {
+  const std::vector<std::string> vocabularies = {"--tokenizer bytes", "--vocabulary-size 400 " + gpt2, gpt2};
+  for (const std::string& options : vocabularies) {
     const auto json = prepare(folder, "a.txt --validation-fraction 0 --no-separator -o out " + options);
     REQUIRE(json["tokenizer"] == "gpt2");
     REQUIRE(json["vocabulary"] == (options == gpt2 ? 601 : options.starts_with("--tok") ? 257 : 400));
