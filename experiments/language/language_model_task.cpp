@@ -86,11 +86,6 @@ double LanguageModelTask::accumulate_gradients(std::span<const int64_t> ids, dou
   return loss.item<double>();
 }
 
-double LanguageModelTask::flops_per_sample() const {
-  const Gpt2Options& o = model_->options();
-  return 6.0 * static_cast<double>(model_->macs(train_.length()) + train_.length() * o.vocabulary * o.width);
-}
-
 training::Metrics LanguageModelTask::score(const TokenWindows& windows, int64_t most) {
   const int64_t count = most > 0 ? std::min(most, windows.size()) : windows.size();
   double sum = 0, tokens = 0;

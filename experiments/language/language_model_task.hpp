@@ -41,9 +41,6 @@ class LanguageModelTask final : public training::Task {
   /// loss (nats per token), perplexity = exp(loss), bits_per_byte = loss / log 2 / bytes of text per token.
   training::Metrics evaluate() override;
   std::string selection_metric() const override { return "loss"; }
-  /// Three times the forward pass, output layer included: 6 for each multiplication.
-  double flops_per_sample() const override;
-  int64_t tokens_per_sample() const override { return train_.length(); }
   /// Options of the model and files of the vocabulary (stored_gpt2.hpp).
   std::map<std::string, at::Tensor> constants() const override;
   /// metrics.json and samples.md.
