@@ -65,7 +65,7 @@ class GlueJob final : public TrainingJob {
   }
   void add_to(nlohmann::ordered_json& result) override {
     result["task"] = name_;
-    result["macs"] = task_->model().bert->macs(static_cast<int64_t>(task_->mean_length() + 0.5));
+    result["macs"] = task_->macs_per_sample();
     result["mean_tokens"] = task_->mean_length();
     result["truncated"] = task_->truncated();
     result["milliseconds_per_example"] = task_->milliseconds_per_example();

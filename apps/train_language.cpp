@@ -33,10 +33,9 @@ class LanguageModelJob final : public TrainingJob {
                        metric(m, "bits_per_byte"));
   }
   void add_to(nlohmann::ordered_json& result) override {
-    const auto& model = task_->model();
     const int64_t length = task_->train().length();
-    const int64_t body = model.macs(length) / length, head = model.options().vocabulary * model.options().width;
-    result["macs_per_token"] = {{"blocks", body}, {"output", head}, {"all", body + head}};
+    const auto macs = task_->macs_per_token();
+    result["macs_per_token"] = {{"blocks", macs.blocks}, {"output", macs.output}, {"all", macs.all()}};
     result["tokens"] = {
         {"window", length}, {"training_windows", task_->train().size()}, {"test", task_->test().predicted()}};
     result["metric_definitions"] = {

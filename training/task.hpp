@@ -38,8 +38,8 @@ class Task {
   /// Training samples; ids are 0 … size-1.
   virtual int64_t training_size() const = 0;
   /// Adds weight · d(sum over ids of the sample's loss)/dθ to the parameters' gradients, and returns that sum (not
-  /// weighted). The module is in training mode. How the gradient is made (in one graph, or by recomputing rollout steps)
-  /// is the task's own affair.
+  /// weighted). The module is in training mode. How the gradient is made (in one graph, or by recomputing rollout
+  /// steps) is the task's own affair.
   virtual double accumulate_gradients(std::span<const int64_t> ids, double weight, const Step& step) = 0;
   /// Metrics over the validation (or test) data. The module is in evaluation mode, gradients are off.
   virtual Metrics evaluate() = 0;
@@ -56,5 +56,11 @@ class Task {
   /// Names the samples of a batch in errors: "samples 3, 17 of ns.mat".
   virtual std::string describe_samples(std::span<const int64_t> ids) const;
 };
+
+/// Floating-point operations of a training step for a forward pass of so many multiplications: each comes with an
+/// addition, and the backward pass has two products for each of them.
+constexpr double training_flops(int64_t forward_macs) {
+  return 6.0 * static_cast<double>(forward_macs);
+}
 
 }  // namespace monarch::training

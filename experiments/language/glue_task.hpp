@@ -19,14 +19,14 @@ namespace monarch::experiments {
 /// Tables [data] and [task] of task.kind "glue" (docs/bert.md).
 struct GlueOptions {
   const data::GlueTask* task = nullptr;
-  std::filesystem::path folder;               ///< with train.tsv, dev.tsv …; empty: files are named one by one
-  std::string train;                          ///< files instead of those of the folder
-  std::vector<std::string> dev, test;         ///< MNLI: matched, then mismatched
-  double hold_out = 0;                        ///< share of `train` that becomes the dev set, where there is none
-  int64_t train_examples = 0;                 ///< so many of them, chosen by the seed; 0: all
-  uint64_t seed = 0;                          ///< of hold_out and train_examples
-  int64_t length = 128;                       ///< of a sequence; what is longer is cut and counted
-  std::filesystem::path vocabulary;           ///< folder of vocab.txt or tokenizer.json
+  std::filesystem::path folder;        ///< with train.tsv, dev.tsv …; empty: files are named one by one
+  std::string train;                   ///< files instead of those of the folder
+  std::vector<std::string> dev, test;  ///< MNLI: matched, then mismatched
+  double hold_out = 0;                 ///< share of `train` that becomes the dev set, where there is none
+  int64_t train_examples = 0;          ///< so many of them, chosen by the seed; 0: all
+  uint64_t seed = 0;                   ///< of hold_out and train_examples
+  int64_t length = 128;                ///< of a sequence; what is longer is cut and counted
+  std::filesystem::path vocabulary;    ///< folder of vocab.txt or tokenizer.json
   int64_t evaluation_batch = 32;
 
   /// Keys task.name, task.evaluation_batch, data.{folder, train, dev, test, hold_out, train_examples, seed, length,
@@ -63,6 +63,8 @@ class GlueTask final : public training::Task {
   /// dev/ and test/: predictions under the names and in the form that gluebenchmark.com takes (index, prediction);
   /// metrics.json.
   void write_results(const std::filesystem::path& folder) override;
+  double flops_per_sample() const override { return training::training_flops(macs_per_sample()); }
+  int64_t tokens_per_sample() const override { return static_cast<int64_t>(mean_length() + 0.5); }
   std::string describe_samples(std::span<const int64_t> ids) const override;
 
   const BertForClassificationImpl& model() const { return *model_; }
@@ -74,6 +76,8 @@ class GlueTask final : public training::Task {
   int64_t truncated() const { return truncated_; }
   /// Mean number of tokens of a training example.
   double mean_length() const;
+  /// Multiplications of a forward pass of an example of that length.
+  int64_t macs_per_sample() const { return model_->bert->macs(tokens_per_sample()); }
 
  private:
   struct Split {

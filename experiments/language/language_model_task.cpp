@@ -111,6 +111,11 @@ training::Metrics LanguageModelTask::evaluate() {
   return score(validation_, options_.evaluation_windows);
 }
 
+LanguageModelTask::Macs LanguageModelTask::macs_per_token() const {
+  const int64_t length = train_.length();
+  return {model_->macs(length) / length, model_->options().vocabulary * model_->options().width};
+}
+
 const training::Metrics& LanguageModelTask::test_metrics() {
   if (test_metrics_) return *test_metrics_;
   const at::NoGradGuard no_gradients;

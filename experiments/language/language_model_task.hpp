@@ -45,7 +45,18 @@ class LanguageModelTask final : public training::Task {
   std::map<std::string, at::Tensor> constants() const override;
   /// metrics.json and samples.md.
   void write_results(const std::filesystem::path& folder) override;
+  double flops_per_sample() const override {
+    return training::training_flops(macs_per_token().all() * train_.length());
+  }
+  int64_t tokens_per_sample() const override { return train_.length(); }
   std::string describe_samples(std::span<const int64_t> ids) const override { return train_.describe(ids); }
+
+  /// Multiplications of a forward pass for a token of a full window.
+  struct Macs {
+    int64_t blocks = 0, output = 0;
+    int64_t all() const { return blocks + output; }
+  };
+  Macs macs_per_token() const;
 
   const Gpt2Impl& model() const { return *model_; }
   const data::TokenWindows& train() const { return train_; }

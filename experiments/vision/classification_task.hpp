@@ -38,8 +38,6 @@ class ClassificationTask final : public training::Task {
                      at::Device device = at::kCPU);
 
   torch::nn::Module& module() override { return *model_; }
-  /// No weight decay on positions and the class token, nor on biases and norms.
-  std::vector<operators::ParameterGroup> parameters() override;
   int64_t training_size() const override { return splits_.train->size(); }
   double accumulate_gradients(std::span<const int64_t> ids, double weight, const training::Step& step) override;
   /// Names as ClassificationScores::metrics.
@@ -48,6 +46,7 @@ class ClassificationTask final : public training::Task {
   std::map<std::string, at::Tensor> constants() const override { return format_.constants(); }
   /// metrics.json, confusion.csv, confusion.png (up to 64 classes) and examples.png, of the test images.
   void write_results(const std::filesystem::path& folder) override;
+  double flops_per_sample() const override { return training::training_flops(model_->macs()); }
   std::string describe_samples(std::span<const int64_t> ids) const override;
 
   const VisionModel& model() const { return *model_; }

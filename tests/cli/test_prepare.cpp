@@ -134,7 +134,7 @@ TEST_CASE("monarch prepare: wrong usage and damaged folders end in a message and
       {"text a.txt --validation-fraction 2 -o o " + gpt2, 2, "--validation-fraction"},
       {"text a.txt -o o --tokenizer gpt2", 2, "without --vocabulary"},
       {"text a.txt -o o --tokenizer bytes --vocabulary .", 2, "with --vocabulary"},
-      {"text a.txt -o o --vocabulary-size 300 " + bert, 2, "--vocabulary-size"},
+      {"text a.txt -o o --vocabulary-size 300 --tokenizer bytes", 2, "--vocabulary-size"},
       {"text a.txt -o o --vocabulary-size 256 " + gpt2, 2, "at least 257"},
       {"text a.txt -o o --vocabulary-size 100000 " + gpt2, 2, "601 tokens"},
       {"text none.txt -o o " + gpt2, 3, "none.txt: no such file"},
