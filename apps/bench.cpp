@@ -6,6 +6,7 @@
 
 #ifdef MONARCH_HAS_BENCH
 #include "monarch/bench/fno.hpp"
+#include "monarch/bench/models.hpp"
 #include "monarch/bench/mri_learned.hpp"
 #include "monarch/bench/multiply.hpp"
 #include "monarch/bench/nufft.hpp"
@@ -18,11 +19,24 @@ namespace monarch::apps {
 #ifdef MONARCH_HAS_BENCH
 namespace {
 
+/// Where the figures go, and whether a missed goal is a failure: options of every benchmark.
+struct Reporting {
+  bool json = false;
+  std::string json_file;
+  /// Of the benchmark's options: "-" is stdout, "" none.
+  std::string place() const { return json ? "-" : json_file; }
+};
+
+void add_reporting(CLI::App& command, Reporting& reporting, bool& goals_decide) {
+  command.add_flag("--strict", goals_decide, "Exit with 1 when a goal is missed");
+  command.add_flag("--json", reporting.json, "JSON on stdout instead of the table");
+  command.add_option("--json-file", reporting.json_file, "The table on stdout, and JSON into this file");
+}
+
 void add_bench_recon(CLI::App& bench) {
   struct Arguments {
     bench::ReconBenchmarkOptions options;
-    bool json = false;
-    std::string json_file;
+    Reporting reporting;
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
@@ -32,11 +46,9 @@ void add_bench_recon(CLI::App& bench) {
   command->add_option("--bench-threads", arguments->options.threads, "Thread counts, such as 1,2")->delimiter(',');
   command->add_option("--sigpy-python", arguments->options.sigpy_python,
                       "A Python that has sigpy (default: .deps/peers)");
-  command->add_flag("--strict", arguments->options.goals_decide, "Exit with 1 when a goal is missed");
-  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
-  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  add_reporting(*command, arguments->reporting, arguments->options.goals_decide);
   command->callback([arguments] {
-    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    arguments->options.json = arguments->reporting.place();
     if (bench::run_recon_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
   });
 }
@@ -44,8 +56,7 @@ void add_bench_recon(CLI::App& bench) {
 void add_bench_multiply(CLI::App& bench) {
   struct Arguments {
     bench::MultiplyBenchmarkOptions options;
-    bool json = false;
-    std::string json_file;
+    Reporting reporting;
   };
   auto arguments = std::make_shared<Arguments>();
   bench::MultiplyBenchmarkOptions& options = arguments->options;
@@ -62,12 +73,10 @@ void add_bench_multiply(CLI::App& bench) {
       ->check(CLI::Range(1, 1000));
   command->add_flag("--fresh-memory", options.fresh_memory, "Count the page faults of large results");
   command->add_flag("--quick", options.quick, "Tiny shapes and few rounds: does everything work?");
-  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
-  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
-  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  add_reporting(*command, arguments->reporting, options.goals_decide);
   command->add_option("--svg", options.svg, "A roofline chart into this file");
   command->callback([arguments] {
-    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    arguments->options.json = arguments->reporting.place();
     if (bench::run_multiply_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
   });
 }
@@ -75,8 +84,7 @@ void add_bench_multiply(CLI::App& bench) {
 void add_bench_simulate(CLI::App& bench) {
   struct Arguments {
     bench::SimulateBenchmarkOptions options;
-    bool json = false;
-    std::string json_file;
+    Reporting reporting;
   };
   auto arguments = std::make_shared<Arguments>();
   bench::SimulateBenchmarkOptions& options = arguments->options;
@@ -88,11 +96,9 @@ void add_bench_simulate(CLI::App& bench) {
   command->add_option("--repeats", options.repeats, "Timings, of which the least counts")->check(CLI::Range(1, 1000));
   command->add_option("--python", options.python, "A Python that has torch (default: .deps/venv, python3)");
   command->add_flag("--quick", options.quick, "Small and short: does everything work?");
-  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
-  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
-  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  add_reporting(*command, arguments->reporting, options.goals_decide);
   command->callback([arguments] {
-    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    arguments->options.json = arguments->reporting.place();
     if (bench::run_simulate_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
   });
 }
@@ -100,8 +106,8 @@ void add_bench_simulate(CLI::App& bench) {
 void add_bench_fno(CLI::App& bench) {
   struct Arguments {
     bench::FnoBenchmarkOptions options;
-    bool json = false, worker = false;
-    std::string json_file;
+    Reporting reporting;
+    bool worker = false;
   };
   auto arguments = std::make_shared<Arguments>();
   bench::FnoBenchmarkOptions& options = arguments->options;
@@ -120,14 +126,12 @@ void add_bench_fno(CLI::App& bench) {
   command->add_option("--python", options.python,
                       "A Python that has torch and neuraloperator (default: .deps/peers, .deps/venv, python3)");
   command->add_flag("--quick", options.quick, "Small and short: does everything work?");
-  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
-  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
-  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  add_reporting(*command, arguments->reporting, options.goals_decide);
   // What the benchmark starts itself with: answers questions about the first size and modes (bench/fno_worker.hpp).
   command->add_flag("--worker", arguments->worker)->group("");
   command->callback([arguments] {
     bench::FnoBenchmarkOptions& given = arguments->options;
-    given.json = arguments->json ? "-" : arguments->json_file;
+    given.json = arguments->reporting.place();
     const int code =
         arguments->worker
             ? bench::run_fno_worker(
@@ -141,8 +145,8 @@ void add_bench_fno(CLI::App& bench) {
 void add_bench_mri_learned(CLI::App& bench) {
   struct Arguments {
     bench::MriLearnedBenchmarkOptions options;
-    bool json = false, worker = false;
-    std::string json_file;
+    Reporting reporting;
+    bool worker = false;
   };
   auto arguments = std::make_shared<Arguments>();
   bench::MriLearnedBenchmarkOptions& options = arguments->options;
@@ -160,14 +164,12 @@ void add_bench_mri_learned(CLI::App& bench) {
   command->add_option("--python", options.python,
                       "A Python that has torch (default: .deps/peers, .deps/venv, python3)");
   command->add_flag("--quick", options.quick, "Small and short: does everything work?");
-  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
-  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
-  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  add_reporting(*command, arguments->reporting, options.goals_decide);
   // What the benchmark starts itself with: answers questions about its models (bench/mri_learned_worker.hpp).
   command->add_flag("--worker", arguments->worker)->group("");
   command->callback([arguments] {
     bench::MriLearnedBenchmarkOptions& given = arguments->options;
-    given.json = arguments->json ? "-" : arguments->json_file;
+    given.json = arguments->reporting.place();
     const int code = arguments->worker ? bench::run_mri_learned_worker(
                                              {.ny = given.shape.at(0), .nx = given.shape.at(1), .coils = given.coils},
                                              std::cin, std::cout)
@@ -176,11 +178,46 @@ void add_bench_mri_learned(CLI::App& bench) {
   });
 }
 
+void add_bench_models(CLI::App& bench) {
+  struct Arguments {
+    bench::ModelsBenchmarkOptions options;
+    bool json = false, worker = false, no_compile = false;
+    std::string json_file;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  bench::ModelsBenchmarkOptions& options = arguments->options;
+  CLI::App* command =
+      bench.add_subcommand("models", "GPT-2, BERT, ViT and Mixer, dense and Monarch, against the same in PyTorch");
+  command->add_option("--models", options.models, "Of gpt2, bert, vit, mixer (default: all)")->delimiter(',');
+  command->add_option("--depth", options.sizes.depth, "Blocks (default 4)")->check(CLI::Range(1, 100));
+  command->add_option("--tokens", options.sizes.step_tokens, "Tokens of GPT-2's training step (default 1024)");
+  command->add_option("--batch", options.sizes.step_batch, "Samples of the other models' training step (default 8)");
+  command->add_option("--threads-list", options.threads, "Thread counts, such as 1,2")->delimiter(',');
+  command->add_option("--repeats", options.repeats, "Rounds, in each of which every program runs in turn (default 5)")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--python", options.python,
+                      "A Python that has torch (default: .deps/peers, .deps/venv, python3)");
+  command->add_flag("--no-compile", arguments->no_compile, "Leave torch.compile out");
+  command->add_flag("--quick", options.quick, "Small and short: does everything work?");
+  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
+  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
+  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  // What the benchmark starts itself with: answers questions about its models (bench/models_worker.hpp).
+  command->add_flag("--worker", arguments->worker)->group("");
+  command->callback([arguments] {
+    bench::ModelsBenchmarkOptions& given = arguments->options;
+    given.json = arguments->json ? "-" : arguments->json_file;
+    given.compile = !arguments->no_compile;
+    const int code = arguments->worker ? bench::run_models_worker(given.sizes, std::cin, std::cout)
+                                       : bench::run_models_benchmark(given);
+    if (code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
 void add_bench_nufft(CLI::App& bench) {
   struct Arguments {
     bench::NufftBenchmarkOptions options;
-    bool json = false;
-    std::string json_file;
+    Reporting reporting;
   };
   auto arguments = std::make_shared<Arguments>();
   bench::NufftBenchmarkOptions& options = arguments->options;
@@ -191,11 +228,9 @@ void add_bench_nufft(CLI::App& bench) {
       ->check(CLI::Range(1, 1000));
   command->add_option("--python", options.python, "A Python that has sigpy (default: .deps/peers, python3)");
   command->add_flag("--quick", options.quick, "Few spokes and iterations: does everything work?");
-  command->add_flag("--strict", options.goals_decide, "Exit with 1 when a goal is missed");
-  command->add_flag("--json", arguments->json, "JSON on stdout instead of the table");
-  command->add_option("--json-file", arguments->json_file, "The table on stdout, and JSON into this file");
+  add_reporting(*command, arguments->reporting, options.goals_decide);
   command->callback([arguments] {
-    arguments->options.json = arguments->json ? "-" : arguments->json_file;
+    arguments->options.json = arguments->reporting.place();
     if (bench::run_nufft_benchmark(arguments->options) != 0) throw CLI::RuntimeError(1);
   });
 }
@@ -212,6 +247,7 @@ void add_bench([[maybe_unused]] CLI::App& app) {
   add_bench_simulate(*command);
   add_bench_fno(*command);
   add_bench_mri_learned(*command);
+  add_bench_models(*command);
   add_bench_nufft(*command);
 #endif
 }

@@ -27,6 +27,7 @@ void add_simulate(CLI::App& app);
 void add_train(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_prepare(CLI::App& app);
+void add_generate(CLI::App& app);
 
 /// Two columns, aligned, on stdout.
 void print_table(const std::vector<std::pair<std::string, std::string>>& rows);

@@ -57,6 +57,7 @@ int run(int count, char** words) {
   apps::add_prepare(app);
   apps::add_train(app);
   apps::add_predict(app);
+  apps::add_generate(app);
 
   try {
     app.parse(count, words);

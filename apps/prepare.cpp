@@ -22,65 +22,19 @@
 #include "monarch/data/text/token_set.hpp"
 #include "monarch/data/text/unicode.hpp"
 #include "monarch/data/text/words.hpp"
+#include "prepare_text.hpp"
 
 namespace monarch::apps {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct TextArguments {
-  std::vector<std::string> files, validation;
-  std::string tokenizer, vocabulary, output, documents = "file";
+struct TextArguments : TextOptions {
   std::optional<double> fraction;
-  uint64_t seed = 0;
-  bool wikitext = false, no_separator = false, replace = false, json = false;
+  bool wikitext = false, no_separator = false, json = false;
 };
 
 constexpr double default_fraction = 0.0005;
-constexpr size_t piece_bytes = size_t{1} << 18;  // a long document is encoded in pieces of about this size
-
-/// Pieces of documents on their way to the files of the splits.
-class Pieces {
- public:
-  Pieces(const data::Tokenizer& tokenizer, std::optional<int32_t> separator, Progress& progress)
-      : tokenizer_(tokenizer), separator_(separator), progress_(progress) {}
-
-  void add(std::string_view document, data::TokenWriter& writer) {
-    for (size_t at = 0; at < document.size();) {
-      const size_t end =
-          document.size() - at <= 2 * piece_bytes ? document.size() : data::safe_cut(document, at + piece_bytes);
-      texts_.push_back(document.substr(at, end - at));
-      places_.push_back({&writer, end == document.size()});
-      bytes_ += end - at;
-      at = end;
-      if (bytes_ >= 2 * piece_bytes * static_cast<size_t>(at::get_num_threads())) flush();
-    }
-  }
-  /// Encodes and writes what is there; texts may go then.
-  void flush() {
-    const auto ids = tokenizer_.encode_batch(texts_);
-    for (size_t i = 0; i < ids.size(); ++i) {
-      places_[i].writer->append(ids[i]);
-      if (places_[i].ends && separator_) places_[i].writer->append({&*separator_, 1});
-    }
-    progress_.advance(static_cast<int64_t>(bytes_));
-    texts_.clear();
-    places_.clear();
-    bytes_ = 0;
-  }
-
- private:
-  struct Place {
-    data::TokenWriter* writer;
-    bool ends;
-  };
-  const data::Tokenizer& tokenizer_;
-  std::optional<int32_t> separator_;
-  Progress& progress_;
-  std::vector<std::string_view> texts_;
-  std::vector<Place> places_;
-  size_t bytes_ = 0;
-};
 
 void check_arguments(TextArguments& a) {
   check<ConfigError>(
@@ -89,6 +43,16 @@ void check_arguments(TextArguments& a) {
   if (a.wikitext) a.documents = "wikitext";
   check<ConfigError>(a.validation.empty() || !a.fraction, "--validation beside --validation-fraction",
                      "the files of --validation are the validation split");
+  a.validation_fraction = a.validation.empty() ? a.fraction.value_or(default_fraction) : 0;
+  a.separator = !a.no_separator;
+  check<ConfigError>(
+      (a.tokenizer == "bytes") == a.vocabulary.empty(),
+      [&] { return fmt::format("--tokenizer {} with{} --vocabulary", a.tokenizer, a.vocabulary.empty() ? "out" : ""); },
+      "gpt2 and bert need the folder of a vocabulary, bytes has its own");
+  check<ConfigError>(
+      !a.vocabulary_size || a.tokenizer != "bytes",
+      [&] { return "--vocabulary-size beside --tokenizer " + a.tokenizer; },
+      "its 257 tokens are all that there are");
   std::set<fs::path> seen;
   for (const auto* list : {&a.files, &a.validation}) {
     for (const auto& file : *list) {
@@ -99,106 +63,6 @@ void check_arguments(TextArguments& a) {
           "its documents would count twice");
     }
   }
-}
-
-/// The text of a file as valid UTF-8: in the file, or in `replaced` where something had to be replaced.
-std::string_view valid_text(const data::MappedFile& file, const TextArguments& a, data::TextSource& source,
-                            std::string& replaced) {
-  const std::string_view text = file.bytes();
-  const size_t bad = data::find_invalid_utf8(text);
-  if (bad == std::string_view::npos) return text;
-  check<DataError>(
-      a.replace,
-      [&] {
-        return fmt::format("{}:{}: not valid UTF-8: byte {:#04x} at offset {}", source.file,
-                           1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n'),
-                           static_cast<unsigned char>(text[bad]), bad);
-      },
-      "convert it (iconv -t UTF-8), or put U+FFFD in place of what is invalid (--replace-invalid)");
-  replaced = data::replace_invalid_utf8(text, source.replaced);
-  log::warning(fmt::format("{}: {} ill-formed parts of UTF-8, the first at offset {}, became U+FFFD", source.file,
-                           source.replaced, bad));
-  return replaced;
-}
-
-data::TokenSetInfo prepare(const TextArguments& a, const data::Tokenizer& tokenizer,
-                           const std::vector<fs::path>& vocabulary) {
-  data::TokenSetInfo info;
-  info.tokenizer = a.tokenizer;
-  info.vocabulary = tokenizer.size();
-  info.vocabulary_hash = data::vocabulary_hash(vocabulary);
-  for (const auto& file : vocabulary) info.vocabulary_files.push_back(file.filename().string());
-  std::optional<int32_t> separator;
-  if (!a.no_separator) {
-    separator = tokenizer.separator();
-    check<DataError>(
-        separator.has_value(),
-        [&] {
-          return fmt::format("{}: the vocabulary has no token {} to stand between documents", a.vocabulary,
-                             a.tokenizer == "gpt2" ? "<|endoftext|>" : "[SEP]");
-        },
-        "--no-separator puts documents one behind the other");
-    info.separator = separator;
-  }
-  const data::DocumentKind kind = data::parse_document_kind(a.documents);
-  info.documents = a.documents;
-  info.seed = a.seed;
-  info.validation_fraction = a.validation.empty() ? a.fraction.value_or(default_fraction) : 0;
-  info.provenance = provenance();
-
-  std::vector<std::pair<std::string, data::MappedFile>> files;
-  int64_t total = 0;
-  for (const auto* list : {&a.files, &a.validation}) {
-    for (const auto& file : *list) {
-      files.emplace_back(file, file);
-      total += static_cast<int64_t>(files.back().second.bytes().size());
-    }
-  }
-  OutputFolder folder(a.output);
-  data::TokenWriter train(folder.path("train.npy"), info.vocabulary);
-  data::TokenWriter validation(folder.path("validation.npy"), info.vocabulary);
-  {
-    Progress progress("encoding", total);
-    Pieces pieces(tokenizer, separator, progress);
-    for (size_t f = 0; f < files.size(); ++f) {
-      const auto& [name, file] = files[f];
-      data::TextSource source{.file = name, .bytes = static_cast<int64_t>(file.bytes().size())};
-      std::string replaced;
-      const std::string_view text = valid_text(file, a, source, replaced);
-      if (text.starts_with("\xef\xbb\xbf"))
-        log::warning(fmt::format("{}: starts with a byte order mark, which counts as text", name));
-      const std::string stem = fs::path(name).filename().string();
-      for (size_t at = 0; at < text.size();) {
-        const std::string_view document = data::next_document(text, at, kind);
-        if (data::is_blank(document)) {
-          ++source.empty;
-          continue;
-        }
-        const std::string id = fmt::format("{}:{}", stem, source.documents++);
-        const bool held_out = f >= a.files.size() || Rng(a.seed, "document:" + id).uniform() < info.validation_fraction;
-        data::TokenSplit& split = info.splits[held_out ? "validation" : "train"];
-        ++split.documents;
-        split.bytes += static_cast<int64_t>(document.size());
-        pieces.add(document, held_out ? validation : train);
-      }
-      pieces.flush();
-      info.sources.push_back(source);
-    }
-  }
-  for (const auto& [name, writer] :
-       {std::pair<const char*, data::TokenWriter*>{"train", &train}, {"validation", &validation}}) {
-    writer->finish();
-    info.splits[name].tokens = writer->tokens();
-    info.splits[name].checksum = writer->checksum();
-  }
-  for (const auto& file : vocabulary) {
-    std::error_code error;
-    fs::copy_file(file, folder.path("vocabulary/" + file.filename().string()), error);
-    check<DataError>(!error, [&] { return fmt::format("{}: cannot be copied: {}", file.string(), error.message()); });
-  }
-  write_file_atomically(folder.path("tokens.json"), data::token_set_json(info));
-  folder.commit();
-  return info;
 }
 
 /// Names of files need not be UTF-8.
@@ -237,10 +101,8 @@ std::vector<std::pair<std::string, std::string>> rows_of(const data::TokenSetInf
 
 void run_text(TextArguments& a) {
   check_arguments(a);
-  const auto vocabulary = data::vocabulary_files(a.tokenizer, a.vocabulary);
-  const auto tokenizer = data::load_tokenizer(a.tokenizer, vocabulary);
   const auto start = std::chrono::steady_clock::now();
-  const data::TokenSetInfo info = prepare(a, *tokenizer, vocabulary);
+  const data::TokenSetInfo info = prepare_text(a);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   double bytes = 0;
   for (const auto& source : info.sources) bytes += static_cast<double>(source.bytes);
@@ -310,12 +172,14 @@ void add_prepare(CLI::App& app) {
   auto a = std::make_shared<TextArguments>();
   CLI::App* text = prepare->add_subcommand("text", "Text files to tokens, in splits for training and validation");
   text->add_option("files", a->files, "Text files, UTF-8")->required();
-  text->add_option("--tokenizer", a->tokenizer, "gpt2 (byte-level BPE) or bert (uncased WordPiece)")
-      ->check(CLI::IsMember({"gpt2", "bert"}))
+  text->add_option("--tokenizer", a->tokenizer, "gpt2 (byte-level BPE), bert (uncased WordPiece) or bytes")
+      ->check(CLI::IsMember({"gpt2", "bert", "bytes"}))
       ->required();
   text->add_option("--vocabulary", a->vocabulary,
-                   "Folder with encoder.json and vocab.bpe, or vocab.txt, or tokenizer.json")
-      ->required();
+                   "Folder with encoder.json and vocab.bpe, or vocab.txt, or tokenizer.json");
+  text->add_option("--vocabulary-size", a->vocabulary_size,
+                   "gpt2: the first N - 1 tokens and <|endoftext|>; bert: the first N tokens")
+      ->check(CLI::PositiveNumber);
   text->add_option("-o,--output", a->output, "Folder for train.npy, validation.npy, tokens.json and the vocabulary")
       ->required();
   text->add_option("--documents", a->documents, "What a document is: file (default), line, paragraph or wikitext")
@@ -327,7 +191,11 @@ void add_prepare(CLI::App& app) {
   text->add_option("--seed", a->seed, "The split is a function of (seed, file name, number in the file) (default 0)")
       ->check(CLI::NonNegativeNumber);
   text->add_flag("--no-separator", a->no_separator, "No <|endoftext|> or [SEP] behind documents");
-  text->add_flag("--replace-invalid", a->replace, "U+FFFD in place of ill-formed UTF-8, counted");
+  text->add_flag("--replace-invalid", a->replace_invalid, "U+FFFD in place of ill-formed UTF-8, counted");
+  text->add_flag("--restart", a->restart, "Forget an unfinished run, instead of going on with it");
+  text->add_option("--save-minutes", a->save_minutes,
+                   "Between states from which an interrupted run goes on (default 1)")
+      ->check(CLI::NonNegativeNumber);
   text->add_flag("--json", a->json, "The summary as JSON on stdout");
   text->callback([a] { run_text(*a); });
 

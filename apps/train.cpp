@@ -40,6 +40,9 @@ const std::vector<std::pair<std::string, JobMaker>>& job_makers() {
       {"map", make_field_job},
       {"space-time", make_field_job},
       {"reconstruction", make_reconstruction_job},
+      {"language-model", make_language_model_job},
+      {"bert-pretraining", make_bert_job},
+      {"glue", make_glue_job},
       {"image-classification", make_classification_job},
   };
   return makers;
@@ -118,6 +121,7 @@ void run(const Arguments& a) {
   if (result.densified_step >= 0)
     json["densified"] = {{"step", result.densified_step}, {"parameters", job->parameters(false)}};
   json["seconds"] = result.seconds;
+  if (!result.throughput.empty()) json["throughput"] = result.throughput;
   json["provenance"] = provenance();
   write_file_atomically(folder / "result.json", json.dump(2) + "\n");
   if (a.json) {

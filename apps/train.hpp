@@ -50,6 +50,12 @@ using JobMaker = std::unique_ptr<TrainingJob> (*)(const JobSetting& setting);
 std::unique_ptr<TrainingJob> make_field_job(const JobSetting& setting);
 /// task.kind "reconstruction".
 std::unique_ptr<TrainingJob> make_reconstruction_job(const JobSetting& setting);
+/// task.kind "language-model".
+std::unique_ptr<TrainingJob> make_language_model_job(const JobSetting& setting);
+/// task.kind "bert-pretraining".
+std::unique_ptr<TrainingJob> make_bert_job(const JobSetting& setting);
+/// task.kind "glue".
+std::unique_ptr<TrainingJob> make_glue_job(const JobSetting& setting);
 /// task.kind "image-classification".
 std::unique_ptr<TrainingJob> make_classification_job(const JobSetting& setting);
 

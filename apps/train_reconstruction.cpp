@@ -81,8 +81,6 @@ std::unique_ptr<TrainingJob> make_reconstruction_job(const JobSetting& s) {
     return model;
   };
   auto task = std::make_unique<mri::ReconstructionTask>(task_options, slice_options, sets, make_model, s.device);
-  for (const auto& set : {sets.train, sets.test})
-    for (const auto& note : set->notes()) log::info(note);
   return std::make_unique<ReconstructionJob>(std::move(task));
 }
 

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/sync.hpp"
 
 namespace fs = std::filesystem;
 
@@ -44,17 +45,6 @@ void install_handlers() {
     sigaction(number, nullptr, &present);
     if (present.sa_handler == SIG_DFL) signal(number, remove_staging_and_die);
   }
-}
-
-void sync_file(const fs::path& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail<DataError>(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-  const int result = fsync(file);
-  const int code = errno;
-  close(file);
-  check<DataError>(result == 0, [&] {
-    return fmt::format("{}: cannot be written to disk: {}", path.string(), std::strerror(code));
-  });
 }
 
 }  // namespace

@@ -140,7 +140,9 @@ std::vector<std::string> names_of(const std::vector<T>& items) {
 
 Experiment load_experiment(const fs::path& file, const std::string& preset_name, const fs::path& out,
                            const fs::path& data) {
-  const Config config = parse_file(file, {{"out", fs::absolute(out).string()}, {"data", fs::absolute(data).string()}});
+  const Config config = parse_file(file, {{"out", fs::absolute(out).string()},
+                                          {"data", fs::absolute(data).string()},
+                                          {"here", fs::absolute(file).parent_path().string()}});
   Experiment e;
   e.name = file.stem();
   e.title = config.text("title");
@@ -151,6 +153,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   e.higher_is_better = config.boolean("higher_is_better", false);
   e.selection = config.text("selection", e.metric);
   e.baseline = config.text("baseline", "");
+  e.average = config.text("average", "");
   e.digits = config.integer("digits", 4);
   e.curves = config.texts("curves", {});
   e.preset = preset_name;
@@ -197,6 +200,14 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
     Column column;
     column.name = column_names[i];
     column.label = from.text("label", column.name);
+    column.after = from.text("after", "");
+    if (!column.after.empty()) {
+      const size_t before = index_of(column_names, column.after, "column");
+      check<ConfigError>(before < i, [&] {
+        return fmt::format("{}: column '{}' comes after '{}', which must stand before it", file.string(), column.name,
+                           column.after);
+      });
+    }
     Simulated made = made_data(from, own, column.label, from.text("file", ""));
     Config settings = base.copy();
     settings.merge(from.section("run"));
@@ -219,6 +230,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
     row.control = from.boolean("control", false);
     row.partner = from.text("partner", "");
     if (!row.partner.empty()) index_of(row_names, row.partner, "row");
+    if (from.has("paper_average")) row.paper_average = from.number("paper_average");
     for (const std::string& name : from.names("paper")) {
       index_of(column_names, name, "column");
       row.paper[name] = from.number("paper." + name);
@@ -231,10 +243,22 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
     }
     Config settings = from.section("run");
     settings.merge(own.section("run"));
+    std::map<std::string, Config> cells;  // by column
+    for (const Config* table : {&from, &own}) {
+      for (const std::string& name : table->names("column")) {
+        index_of(column_names, name, "column");
+        const Config cell = table->section("column." + name);
+        cells.try_emplace(name, Config::parse("", cell.name())).first->second.merge(cell.section("run"));
+        cell.finish();
+      }
+    }
     from.finish();
     own.finish();
     if (std::find(wanted_rows.begin(), wanted_rows.end(), row.name) == wanted_rows.end()) continue;
     e.rows.push_back(std::move(row));
+    for (size_t c = 0; c < e.columns.size(); ++c)
+      if (const auto cell = cells.find(e.columns[c].name); cell != cells.end())
+        e.cell_settings.emplace(std::pair(e.row_settings.size(), c), std::move(cell->second));
     e.row_settings.push_back(std::move(settings));
   }
   std::vector<std::string> measured = column_names;
@@ -274,6 +298,9 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
 Config Experiment::run_config(size_t row, size_t column, int64_t seed) const {
   Config config = column_settings.at(column).copy();
   config.merge(row_settings.at(row));
+  if (const auto cell = cell_settings.find({row, column}); cell != cell_settings.end()) config.merge(cell->second);
+  const std::string text = replaced(config.toml(), "{row}", rows.at(row).name);
+  config = Config::parse(replaced(text, "{seed}", std::to_string(seed)), config.name());
   config.set(fmt::format("training.seed={}", seed));
   return config;
 }

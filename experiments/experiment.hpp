@@ -23,6 +23,7 @@ struct Simulated {
 /// One data set of the table.
 struct Column {
   std::string name, label;
+  std::string after;  ///< column whose runs must have ended before those of this one start; "" for none
 };
 
 /// One model of the table.
@@ -33,6 +34,7 @@ struct Row {
   bool control = false;                 ///< set apart in the report
   std::string partner;                  ///< row that this one is compared with; default: the baseline
   std::map<std::string, double> paper;  ///< column name, or "<metric of also> <column name>" -> published value
+  std::optional<double> paper_average;  ///< published mean over the columns
 };
 
 /// How long a run took until a validation metric was as good as at the end of another row's run of the same seed.
@@ -81,6 +83,7 @@ struct Experiment {
   bool higher_is_better = false;    ///< of the metric; changes are then differences
   std::string selection;            ///< key in the validation metrics that tuning minimises
   std::string baseline;             ///< row that the others are compared with, seed by seed; "" for none
+  std::string average;              ///< label of the mean over the columns, which the report then has; "" for none
   std::vector<std::string> curves;  ///< validation metrics that the report draws against steps and seconds
   std::string preset;
   std::vector<std::string> scaled;  ///< what the preset scales down, one sentence each; empty for the full recipe
@@ -93,7 +96,7 @@ struct Experiment {
   std::optional<Tuning> tuning;
   int64_t digits = 4;  ///< after the point
 
-  /// The config that `monarch train` gets for one run, seed and learning rate included.
+  /// The config that `monarch train` gets for one run, seed included; {row} and {seed} in its texts are replaced.
   Config run_config(size_t row, size_t column, int64_t seed) const;
   size_t row_index(const std::string& row) const;
   size_t column_index(const std::string& column) const;
@@ -104,11 +107,13 @@ struct Experiment {
   std::optional<size_t> compared_with(size_t row, const std::string& other = "partner") const;
 
   std::vector<Config> row_settings, column_settings;  ///< [run] of each, preset already merged
+  /// [row.column.C.run]: what a row has in one column only, by place of row and column.
+  std::map<std::pair<size_t, size_t>, Config> cell_settings;
 };
 
-/// Reads docs/reproducing.md's format. Texts of the file may hold {out} and {data}: the output folder and the folder of
-/// real data. Settings are merged in this order, later ones win: [run], [preset.P.run], column's, [preset.P.column.C],
-/// row's, [preset.P.row.R]. Throws ConfigError: unknown preset (naming those there are), rows or columns without a
+/// Reads docs/reproducing.md's format. Texts of the file may hold {out}, {data} and {here}: the output folder, the folder
+/// of real data and that of the file. Settings are merged in this order, later ones win: [run], [preset.P.run], column's, [preset.P.column.C],
+/// row's, [preset.P.row.R], [row.column.C] and [preset.P.row.R.column.C]. Throws ConfigError: unknown preset (naming those there are), rows or columns without a
 /// name, keys that nothing reads.
 Experiment load_experiment(const std::filesystem::path& file, const std::string& preset,
                            const std::filesystem::path& out, const std::filesystem::path& data);

@@ -71,7 +71,9 @@ Table main_table(const Experiment& e, const Summary& s) {
     for (size_t c = 0; c < e.columns.size(); ++c) {
       const Cell& cell = s.cells[r][c];
       if (has_paper)
-        cells.push_back(cell.paper ? fmt::format("{:.{}f}", *cell.paper, e.higher_is_better ? 1 : 3) : "–");
+        cells.push_back(
+            cell.paper ? fmt::format("{:.{}f}", *cell.paper, e.higher_is_better ? 1 : std::min<int64_t>(3, e.digits))
+                       : "–");
       double best = s.cells[r][c].mean;
       for (size_t other = 0; other < e.rows.size(); ++other) {
         const double mean = s.cells[other][c].mean;
@@ -95,6 +97,33 @@ Table main_table(const Experiment& e, const Summary& s) {
       if (has_paper) cells.push_back("–");
       cells.push_back(value == reference.values.end() ? "–" : fmt::format("{:.{}f}", value->second, e.digits));
       if (compares(e)) cells.push_back("–");
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
+/// The mean over the columns, beside the published one.
+Table average_table(const Experiment& e, const Summary& s) {
+  Table table;
+  table.header = {"model", e.average, "change"};
+  const bool has_paper = std::any_of(e.rows.begin(), e.rows.end(), [](const Row& row) { return row.paper_average; });
+  if (has_paper) table.header.insert(table.header.end(), {"paper", "paper: change"});
+  for (size_t r = 0; r < e.rows.size(); ++r) {
+    const Row& row = e.rows[r];
+    const auto base = e.compared_with(r);
+    const double mean = average_of(s.cells[r]);
+    const auto change = [&](double value, double from) {
+      return change_text(e, e.higher_is_better ? value - from : value / from - 1);
+    };
+    std::vector<std::string> cells{row.control ? fmt::format("*{}*", row.label) : row.label,
+                                   fmt::format("{:.{}f}", mean, e.digits),
+                                   base ? change(mean, average_of(s.cells[*base])) : "–"};
+    if (has_paper) {
+      const auto published = row.paper_average;
+      cells.push_back(published ? fmt::format("{:.{}f}", *published, e.digits) : "–");
+      const auto before = base ? e.rows[*base].paper_average : std::nullopt;
+      cells.push_back(published && before ? change(*published, *before) : "–");
     }
     table.rows.push_back(std::move(cells));
   }
@@ -273,6 +302,7 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
       fmt::format("{}, preset `{}`, {} seed{}; mean ± standard deviation over seeds where there are several.{}",
                   e.metric_label, e.preset, e.seeds.size(), e.seeds.size() == 1 ? "" : "s", comparison_text(e))});
   page.add(main_table(e, s));
+  if (!e.average.empty()) page.add(average_table(e, s));
   std::vector<std::string> notes;
   for (const Row& row : e.rows)
     if (!row.note.empty()) notes.push_back(fmt::format("**{}**: {}", row.label, row.note));
@@ -341,12 +371,17 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
   }
   page.add(Heading{2, "Cost"});
   const bool slices = std::any_of(s.macs.begin(), s.macs.end(), [](double macs) { return macs > 0; });
-  Table cost{{"model", "parameters", "seconds per epoch"}, {}, 1};
+  const auto none = [](const std::vector<double>& times) {
+    return std::all_of(times.begin(), times.end(), [](double time) { return time == 0; });
+  };
+  const bool by_steps = none(s.seconds_per_epoch) && !none(s.seconds_per_step);  // trainings shorter than an epoch
+  const auto& times = by_steps ? s.seconds_per_step : s.seconds_per_epoch;
+  Table cost{{"model", "parameters", by_steps ? "seconds per step" : "seconds per epoch"}, {}, 1};
   if (slices) cost.header.insert(cost.header.end(), {"MMAC per slice", "ms per slice"});
   for (size_t r = 0; r < e.rows.size(); ++r) {
     if (!e.rows[r].train && !slices) continue;
     std::vector<std::string> cells{e.rows[r].label, count_text(s.parameters[r]),
-                                   e.rows[r].train ? fmt::format("{:.2f}", s.seconds_per_epoch[r]) : "–"};
+                                   e.rows[r].train ? fmt::format("{:.{}f}", times[r], by_steps ? 3 : 2) : "–"};
     if (slices) {
       cells.push_back(fmt::format("{:.1f}", 1e-6 * s.macs[r]));
       cells.push_back(fmt::format("{:.1f}", median_of(s.milliseconds[r])));

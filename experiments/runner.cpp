@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <exception>
@@ -234,7 +235,12 @@ ExperimentResult run_experiment(const Experiment& e, const RunnerOptions& option
     }
   }
 
-  std::vector<Job> jobs;
+  // Columns that others must wait for come first.
+  std::vector<size_t> stage(e.columns.size(), 0);
+  for (size_t c = 0; c < e.columns.size(); ++c)
+    for (size_t before = 0; before < c; ++before)
+      if (e.columns[before].name == e.columns[c].after) stage[c] = stage[before] + 1;
+  std::vector<std::vector<Job>> stages(1 + *std::max_element(stage.begin(), stage.end()));
   // Seeds outermost: an experiment that is stopped early has whole tables of the first seeds.
   for (size_t s = 0; s < e.seeds.size(); ++s)
     for (size_t c = 0; c < e.columns.size(); ++c)
@@ -245,13 +251,14 @@ ExperimentResult run_experiment(const Experiment& e, const RunnerOptions& option
         if (const auto value = chosen.find({r, c}); value != chosen.end())
           config.set(fmt::format("{}={}", e.tuning->key, value->second));
         const fs::path folder = options.out / "runs" / e.rows[r].name / e.columns[c].name / fmt::format("seed{}", seed);
-        jobs.push_back({fmt::format("{}, {}, seed {}", e.rows[r].label, e.columns[c].label, seed), folder,
-                        std::move(config), [&, r, c, seed, folder](const nlohmann::json& json) {
-                          count_time(json);
-                          result.runs.push_back({r, c, seed, metric_of(json, "test", e.metric, folder), folder, json});
-                        }});
+        stages[stage[c]].push_back(
+            {fmt::format("{}, {}, seed {}", e.rows[r].label, e.columns[c].label, seed), folder, std::move(config),
+             [&, r, c, seed, folder](const nlohmann::json& json) {
+               count_time(json);
+               result.runs.push_back({r, c, seed, metric_of(json, "test", e.metric, folder), folder, json});
+             }});
       }
-  runner.run(std::move(jobs), "training");
+  for (auto& jobs : stages) runner.run(std::move(jobs), "training");
   std::sort(result.runs.begin(), result.runs.end(), [](const RunResult& a, const RunResult& b) {
     return std::tie(a.row, a.column, a.seed) < std::tie(b.row, b.column, b.seed);
   });

@@ -107,6 +107,12 @@ std::vector<std::vector<Score>> scores(const Experiment& e, const ExperimentResu
 
 }  // namespace
 
+double average_of(const std::vector<Cell>& row) {
+  double sum = 0;
+  for (const Cell& cell : row) sum += cell.mean;
+  return sum / static_cast<double>(row.size());
+}
+
 double median_of(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
@@ -118,13 +124,15 @@ Summary summarise(const Experiment& e, const ExperimentResult& result) {
   s.cells.assign(e.rows.size(), std::vector<Cell>(e.columns.size()));
   s.parameters.assign(e.rows.size(), 0);
   s.seconds_per_epoch.assign(e.rows.size(), 0);
+  s.seconds_per_step.assign(e.rows.size(), 0);
   s.macs.assign(e.rows.size(), 0);
   s.milliseconds.assign(e.rows.size(), {});
-  std::vector<double> epochs(e.rows.size(), 0), seconds(e.rows.size(), 0);
+  std::vector<double> epochs(e.rows.size(), 0), steps(e.rows.size(), 0), seconds(e.rows.size(), 0);
   for (const RunResult& run : result.runs) {
     s.cells[run.row][run.column].values.push_back(run.value);
     s.parameters[run.row] = run.json.value("parameters", int64_t{0});
     epochs[run.row] += run.json.value("epochs", 0.0);
+    steps[run.row] += run.json.value("steps", 0.0);
     seconds[run.row] += run.json.value("seconds", 0.0);
     s.macs[run.row] = run.json.value("macs_per_slice", 0.0);
     s.milliseconds[run.row].push_back(run.json.value("milliseconds_per_slice", 0.0));
@@ -133,8 +141,10 @@ Summary summarise(const Experiment& e, const ExperimentResult& result) {
   const auto change = [&e](double value, double reference) {
     return e.higher_is_better ? value - reference : value / reference - 1;
   };
-  for (size_t r = 0; r < e.rows.size(); ++r)
+  for (size_t r = 0; r < e.rows.size(); ++r) {
     if (epochs[r] > 0) s.seconds_per_epoch[r] = seconds[r] / epochs[r];
+    if (steps[r] > 0) s.seconds_per_step[r] = seconds[r] / steps[r];
+  }
   for (size_t r = 0; r < e.rows.size(); ++r)
     for (size_t c = 0; c < e.columns.size(); ++c) {
       Cell& cell = s.cells[r][c];
@@ -169,7 +179,8 @@ nlohmann::json to_json(const Experiment& e, const ExperimentResult& result, cons
     nlohmann::json row{{"name", e.rows[r].name},
                        {"label", e.rows[r].label},
                        {"parameters", s.parameters[r]},
-                       {"seconds_per_epoch", s.seconds_per_epoch[r]}};
+                       {"seconds_per_epoch", s.seconds_per_epoch[r]},
+                       {"seconds_per_step", s.seconds_per_step[r]}};
     if (s.macs[r] > 0) {
       row["macs_per_slice"] = s.macs[r];
       row["milliseconds_per_slice"] = median_of(s.milliseconds[r]);
@@ -183,6 +194,7 @@ nlohmann::json to_json(const Experiment& e, const ExperimentResult& result, cons
       if (cell.paper_change) out["paper_change"] = *cell.paper_change;
       row["columns"][e.columns[c].name] = std::move(out);
     }
+    if (!e.average.empty()) row["average"] = average_of(s.cells[r]);
     for (size_t i = 0; i < e.also.size(); ++i)
       for (size_t c = 0; c < e.columns.size(); ++c)
         if (const Score& score = s.also[i][r][c]; score.known()) {

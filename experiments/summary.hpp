@@ -36,11 +36,14 @@ struct Summary {
   std::vector<std::vector<Cell>> cells;               ///< [row][column]
   std::vector<std::vector<std::vector<Score>>> also;  ///< [entry of `also`][row][column]
   std::vector<int64_t> parameters;                    ///< of each row's first run, complex numbers counted twice
-  std::vector<double> seconds_per_epoch;              ///< of each row and column, averaged over all runs of the row
+  std::vector<double> seconds_per_epoch;              ///< averaged over all runs of the row; 0 where none had an epoch
+  std::vector<double> seconds_per_step;               ///< the same of optimiser steps, evaluations included
   std::vector<double> macs;                           ///< per slice, of reconstruction models; else 0
   std::vector<std::vector<double>> milliseconds;      ///< per slice, one for each run
 };
 
+/// Mean over the columns of a row's means.
+double average_of(const std::vector<Cell>& row);
 /// 0 where there are none.
 double median_of(std::vector<double> values);
 

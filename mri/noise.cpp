@@ -71,6 +71,7 @@ Whitening prewhitening(const at::Tensor& covariance, const WhiteningOptions& opt
   check<DataError>(largest > 0, "noise covariance: no coil has noise (every variance is zero)",
                    "the noise readouts are empty; reconstruct without prewhitening");
   Whitening result;
+  result.scale = options.scale;
   result.condition = smallest > 0 ? largest / smallest : std::numeric_limits<double>::infinity();
   if (!(result.condition <= options.largest_condition)) {
     const std::string found =
@@ -86,6 +87,13 @@ Whitening prewhitening(const at::Tensor& covariance, const WhiteningOptions& opt
   const at::Tensor inverse = at::linalg_solve_triangular(lower, at::eye(coils, c.options()), /*upper=*/false);
   result.matrix = (options.scale * inverse).to(at::kComplexFloat).contiguous();
   return result;
+}
+
+Whitening prewhitening(const data::NoiseMeasurement& noise, std::optional<double> relative_bandwidth) {
+  WhiteningOptions options;
+  options.scale = noise_scale(noise.imaging_dwell_time_us, noise.dwell_time_us,
+                              relative_bandwidth.value_or(kRelativeNoiseBandwidth));
+  return prewhitening(noise_covariance(noise.samples), options);
 }
 
 }  // namespace monarch::mri

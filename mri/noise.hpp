@@ -3,6 +3,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
+#include "monarch/data/scan.hpp"
+
 namespace monarch::mri {
 
 /// Noise covariance C = N N^H / (samples - 1), as [coil, coil] complex128. Noise is zero-mean by its nature, so no mean
@@ -28,6 +32,7 @@ struct Whitening {
   at::Tensor matrix;          ///< W [coil, coil] complex64, lower triangular
   double condition = 1;       ///< largest / smallest eigenvalue of the covariance as measured; infinity when singular
   double regularisation = 0;  ///< what was added to the covariance's diagonal
+  double scale = 1;           ///< of the options
 };
 
 /// Prewhitening (Pruessmann et al., Magn Reson Med 46:638-651, 2001): with C = L L^H (Cholesky, L lower), the data
@@ -35,5 +40,10 @@ struct Whitening {
 /// covariance: [coil, coil] Hermitian complex128 (or complex64).
 /// Throws DataError (NaN, a variance <= 0 in every coil, singular where `regularise` is off), ShapeError.
 Whitening prewhitening(const at::Tensor& covariance, const WhiteningOptions& options = {});
+
+/// The usual receiver's, where a scan does not state its own.
+constexpr double kRelativeNoiseBandwidth = 0.793;
+/// That of a scan's noise readouts, at noise_scale() for its imaging readouts.
+Whitening prewhitening(const data::NoiseMeasurement& noise, std::optional<double> relative_bandwidth);
 
 }  // namespace monarch::mri

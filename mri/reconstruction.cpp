@@ -18,6 +18,7 @@
 #include "monarch/mri/grappa.hpp"
 #include "monarch/mri/iterative.hpp"
 #include "monarch/mri/learning/learned_reconstruction.hpp"
+#include "monarch/mri/method_choice.hpp"
 #include "monarch/mri/noise.hpp"
 #include "monarch/mri/non_cartesian.hpp"
 #include "monarch/mri/partial_fourier.hpp"
@@ -30,15 +31,6 @@ namespace {
 
 using data::KSpace;
 using data::ScanHeader;
-
-const std::vector<std::pair<Method, std::string>>& method_names() {
-  static const std::vector<std::pair<Method, std::string>> names = {
-      {Method::automatic, "auto"},        {Method::rss, "rss"},
-      {Method::sense, "sense"},           {Method::cg_sense, "cg-sense"},
-      {Method::l1_wavelet, "l1-wavelet"}, {Method::tv, "tv"},
-      {Method::grappa, "grappa"},         {Method::learned, "learned"}};
-  return names;
-}
 
 /// Adds the time of a scope to a stage.
 class Stage {
@@ -54,56 +46,6 @@ class Stage {
   std::string name_;
   std::chrono::steady_clock::time_point start_;
 };
-
-/// True where no line of the acquired region is missing: along z and along y (and x), acquired samples are contiguous.
-bool without_holes(const at::Tensor& mask) {
-  if (mask.all().item<bool>()) return true;
-  for (const int64_t axis : {0, 1, 2}) {
-    if (mask.size(axis) < 3) continue;
-    const at::Tensor seen_before = at::cumsum(mask.to(at::kInt), axis) > 0;
-    const at::Tensor seen_after = at::flip(at::cumsum(at::flip(mask, axis).to(at::kInt), axis) > 0, axis);
-    if (at::any(seen_before & seen_after & ~mask).item<bool>()) return false;
-  }
-  return true;
-}
-
-struct Choice {
-  Method method;
-  std::string reason;
-};
-
-Choice choose_method(const ReconOptions& options, const KSpace& kspace, int64_t pixels) {
-  if (options.method == Method::learned && options.model) return {options.method, options.model->model().describe()};
-  if (options.method != Method::automatic) return {options.method, "as asked for"};
-  if (kspace.trajectory.defined()) {
-    return {Method::cg_sense, fmt::format("non-Cartesian, {} samples for {} pixels",
-                                          kspace.trajectory.size(0) * kspace.trajectory.size(1), pixels)};
-  }
-  if (without_holes(kspace.mask)) return {Method::rss, "the acquired region of k-space has no gaps"};
-  if (kspace.samples.size(0) == 1) return {Method::l1_wavelet, "one coil, k-space with gaps"};
-  if (has_calibration(kspace, options.kernel_size)) {
-    const auto extent = calibration_block(kspace, options.calibration_size, options.kernel_size).extent;
-    return {Method::cg_sense,
-            fmt::format("k-space with gaps and a calibration region of {} × {} × {}", extent[0], extent[1], extent[2])};
-  }
-  return {Method::rss, "k-space has gaps, and no calibration region was found: zero-filled"};
-}
-
-/// Memory that one image takes, by method: copies of its k-space that are alive at the same time.
-double memory_estimate(const ScanHeader& header, const KSpace& kspace, Method method, const ReconOptions& options) {
-  const auto& n = header.encoded.matrix;
-  const double voxels = static_cast<double>(n[0]) * static_cast<double>(n[1]) * static_cast<double>(n[2]);
-  const double coils =
-      static_cast<double>(options.virtual_coils > 0 ? std::min(options.virtual_coils, header.coils) : header.coils);
-  const double samples = kspace.trajectory.defined() ? static_cast<double>(kspace.samples[0].numel()) : voxels;
-  const double input = 8 * samples * static_cast<double>(header.coils);
-  const double copies = method == Method::rss      ? 2
-                        : method == Method::grappa ? 5
-                                                   : 3 + 2.0 * static_cast<double>(options.map_count);
-  // Gridding pads to twice the extents, in groups of bounded size; its tables and the trajectory are per sample.
-  const double grids = kspace.trajectory.defined() ? 64 * voxels * (header.volume ? 2 : 1) + 80 * samples : 0;
-  return input + copies * 8 * voxels * coils + grids;
-}
 
 /// Coil images on the part of the encoded grid that the reconstructed field of view covers: inverse transform axis by
 /// axis, cropping the readout first, which halves the work for oversampled scans. [coil, z, y, x].
@@ -203,12 +145,10 @@ class Pipeline {
     }
     if (!noise) return;
     const Stage stage(result_.seconds, "noise");
-    const double bandwidth = header_.relative_noise_bandwidth.value_or(0.793);
-    WhiteningOptions settings;
-    settings.scale = noise_scale(noise->imaging_dwell_time_us, noise->dwell_time_us, bandwidth);
-    whitening_ = prewhitening(noise_covariance(noise->samples), settings);
+    whitening_ = prewhitening(*noise, header_.relative_noise_bandwidth);
     note("prewhitening", fmt::format("{} noise samples, condition number {:.3g}, scale {:.4g} (bandwidth {:g})",
-                                     noise->samples.size(1), whitening_->condition, settings.scale, bandwidth));
+                                     noise->samples.size(1), whitening_->condition, whitening_->scale,
+                                     header_.relative_noise_bandwidth.value_or(kRelativeNoiseBandwidth)));
     if (whitening_->regularisation > 0) {
       warn(fmt::format("the noise covariance is singular (a dead or doubled coil?); {:.3g} was added to its diagonal",
                        whitening_->regularisation));
@@ -227,12 +167,13 @@ class Pipeline {
     result_.method = choice.method;
     result_.reason = choice.reason;
     if (say_) say_(fmt::format("method {}: {}", method_name(choice.method), choice.reason));
-    check<ConfigError>(cartesian || (choice.method != Method::grappa && choice.method != Method::learned),
-                       [&] {
-                         return fmt::format("--method {} needs Cartesian samples, the scan is non-Cartesian",
-                                            method_name(choice.method));
-                       },
-                       "choose cg-sense, l1-wavelet, tv, sense or rss");
+    check<ConfigError>(
+        cartesian || (choice.method != Method::grappa && choice.method != Method::learned),
+        [&] {
+          return fmt::format("--method {} needs Cartesian samples, the scan is non-Cartesian",
+                             method_name(choice.method));
+        },
+        "choose cg-sense, l1-wavelet, tv, sense or rss");
     if (choice.method == Method::learned) {
       check<ConfigError>(options_.model != nullptr, "--method learned needs a trained network", "name it with --model");
       check<ConfigError>(options_.map_count == 1, "networks take one set of sensitivities", "leave --map-count out");
@@ -415,8 +356,9 @@ class Pipeline {
     const Stage stage(result_.seconds, "solve");
     if (result_.method == Method::learned) {
       const at::Tensor image =
-          options_.model->reconstruct(kspace.samples.select(1, 0), kspace.mask[0], maps[0].select(1, 0),
-                                      kspace.index.contrast).unsqueeze(0);
+          options_.model
+              ->reconstruct(kspace.samples.select(1, 0), kspace.mask[0], maps[0].select(1, 0), kspace.index.contrast)
+              .unsqueeze(0);
       return finish_image ? finish(image) : image;
     }
     const IterativeReconstruction solved = result_.method == Method::sense
@@ -484,8 +426,9 @@ class Pipeline {
       maps = at::stack(sets);
     }
     if (maps.sizes().slice(1) != kspace.samples.sizes()) {
-      warn(fmt::format("the sensitivities in the file are {} [coil, z, y, x], k-space is {}: they are estimated instead",
-                       shape_text(maps.sizes().slice(1)), shape_text(kspace.samples.sizes())));
+      warn(
+          fmt::format("the sensitivities in the file are {} [coil, z, y, x], k-space is {}: they are estimated instead",
+                      shape_text(maps.sizes().slice(1)), shape_text(kspace.samples.sizes())));
       return {};
     }
     if (!maps_noted_) note("sensitivities", "of the file");
@@ -573,24 +516,6 @@ class Pipeline {
 };
 
 }  // namespace
-
-std::string method_name(Method method) {
-  for (const auto& [value, name] : method_names()) {
-    if (value == method) return name;
-  }
-  return "unknown";
-}
-
-Method parse_method(const std::string& text) {
-  std::vector<std::string> names;
-  for (const auto& [value, name] : method_names()) {
-    if (name == text) return value;
-    names.push_back(name);
-  }
-  const std::string near = closest_match(text, names);
-  fail<ConfigError>(fmt::format("--method: '{}' is not one of {}{}", text, join_or(names),
-                                near.empty() ? "" : fmt::format("; did you mean {}?", near)));
-}
 
 ReconResult reconstruct(const data::ScanSource& scan, const ReconOptions& options,
                         const std::function<void(const std::string&)>& say) {

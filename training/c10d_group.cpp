@@ -96,9 +96,11 @@ class C10dGroup final : public Communicator {
     in_buckets(tensors, false, [&](std::vector<at::Tensor>& bucket) { return backend_->allreduce(bucket); });
   }
 
-  void broadcast(const std::vector<at::Tensor>& tensors) override {
+  void broadcast(const std::vector<at::Tensor>& tensors, int64_t root) override {
     agree(Call::broadcast, tensors);
-    in_buckets(tensors, true, [&](std::vector<at::Tensor>& bucket) { return backend_->broadcast(bucket); });
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    in_buckets(tensors, true, [&](std::vector<at::Tensor>& bucket) { return backend_->broadcast(bucket, options); });
   }
 
   void barrier() override { agree(Call::barrier, {}); }  // nobody has everybody's words before everybody has come

@@ -11,7 +11,7 @@ class SingleProcess final : public Communicator {
   int64_t rank() const override { return 0; }
   int64_t size() const override { return 1; }
   void all_reduce(const std::vector<at::Tensor>&) override {}
-  void broadcast(const std::vector<at::Tensor>&) override {}
+  void broadcast(const std::vector<at::Tensor>&, int64_t) override {}
   void barrier() override {}
   std::string describe() const override { return "one process"; }
 };

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,8 +19,9 @@ class Communicator {
   /// Sums the tensors over all processes, in place, in flat buckets of one dtype (at most 25 MiB each). Complex tensors
   /// travel as pairs. Every process gets bit-identical results.
   virtual void all_reduce(const std::vector<at::Tensor>& tensors) = 0;
-  /// Everybody gets the tensors of rank 0.
-  virtual void broadcast(const std::vector<at::Tensor>& tensors) = 0;
+  /// Everybody gets the tensors of rank `root`.
+  virtual void broadcast(const std::vector<at::Tensor>& tensors, int64_t root) = 0;
+  void broadcast(const std::vector<at::Tensor>& tensors) { broadcast(tensors, 0); }
   virtual void barrier() = 0;
   virtual std::string describe() const = 0;
 };

@@ -16,23 +16,38 @@ enum class OptimiserKind {
   sgd
 };
 
+/// The published implementations of LAMB differ; formulas in optimiser.hpp.
+enum class LambVariant {
+  paper,      ///< You et al.: every tensor has a trust ratio, without bounds
+  nvidia,     ///< apex FusedLAMB: only tensors with weight decay have one; gradients are clipped to norm 1 before
+  deepspeed,  ///< FusedLamb: the ratio is kept within [0.01, 10], the bias is corrected in the step's length
+};
+
 struct OptimiserOptions {
   OptimiserKind kind = OptimiserKind::adamw;
   double learning_rate = 1e-3;
   double weight_decay = 1e-4;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, momentum = 0.9;
+  LambVariant variant = LambVariant::paper;
+  double min_trust_ratio = 0, max_trust_ratio = 1e12;  ///< of lamb
+  bool decay_embeddings = false;
+  int64_t mup_base_width = 0;  ///< ParameterGroupOptions::base_in
 };
 
 enum class ScheduleKind { constant, step, cosine, linear, polynomial };
 
-/// Learning rate as a function of the optimiser step, after `warmup` steps that rise linearly from 0.
+/// Learning rate as a function of the optimiser step, after a warm-up that rises linearly.
 struct ScheduleOptions {
   ScheduleKind kind = ScheduleKind::cosine;
-  int64_t warmup_steps = 0;
+  int64_t warmup_steps = 0;    ///< one of these three is the length of the warm-up
+  double warmup_fraction = 0;  ///< of all steps
+  double warmup_epochs = 0;
+  double warmup_start = 0;    ///< the first step's rate, as a fraction; 0: that of one step of the way up
+  bool per_epoch = false;     ///< the rate changes between epochs only
+  double cooldown_epochs = 0;  ///< at the end, at the final value
   int64_t step_epochs = 100;  ///< `step`: every so many epochs …
   double step_factor = 0.5;   ///< … times this
-  double final_fraction = 0;  ///< cosine, linear, polynomial end here, as a fraction of the rate …
-  int64_t final_steps = 0;    ///< … so many steps before the training does
+  double final_fraction = 0;  ///< cosine, linear, polynomial end here, as a fraction of the rate
   double power = 1;           ///< polynomial
 };
 
@@ -70,6 +85,9 @@ struct TrainerOptions {
   int64_t patience = 0;
   int64_t evaluate_epochs = 1;
   int64_t evaluate_steps = 0;     ///< evaluates every so many optimiser steps instead, and at the end; 0: epochs
+  int64_t zero = 0;           ///< 1: every process keeps the moments of a part of the parameters only (ZeRO-1)
+  double peak_tflops = 0;     ///< of a process, for the model FLOPs utilisation; 0: measured on a CPU, else none
+  bool profile = false;       ///< a few steps go through LibTorch's profiler
   double checkpoint_minutes = 5;  ///< also at each evaluation, and at the end
   int64_t log_steps = 0;          ///< a line of the log also every so many steps; 0: only epochs
   uint64_t seed = 0;
@@ -79,10 +97,13 @@ struct TrainerOptions {
   static TrainerOptions from_config(const Config& config);
 };
 
-/// The factor on the learning rate of optimiser step `step` (from 0) of `total`, `epoch_steps` of them an epoch:
-///   warm-up (step < warmup_steps): (step + 1) / warmup_steps; then, with t = (step − warmup)/(total − warmup −
-///   final_steps), at most 1, constant 1; step f^⌊epoch/step_epochs⌋; cosine r + (1 − r)(1 + cos πt)/2; linear 1 − (1 −
-///   r)t; polynomial r + (1 − r)(1 − t)^power, r = final_fraction.
+/// The factor on the learning rate of optimiser step `step` (from 0) of `total`, `epoch_steps` of them an epoch. With W
+/// the steps of the warm-up and C those of the cool-down:
+///   warm-up (step < W): (step + 1)/W, or with warmup_start a > 0: a + (1 − a)·step/W; then, with
+///   t = min(1, (step − W)/(total − C − W)) and r = final_fraction,
+///   constant 1; step f^⌊epoch/step_epochs⌋; cosine r + (1 − r)(1 + cos πt)/2; linear 1 − (1 − r)t;
+///   polynomial r + (1 − r)(1 − t)^power.
+/// With per_epoch all of these are counted in epochs instead: `step` is the number of the epoch, from 0.
 double schedule_factor(const ScheduleOptions& options, int64_t step, int64_t total, int64_t epoch_steps);
 
 }  // namespace monarch::training

@@ -43,6 +43,7 @@ nlohmann::json Position::json() const {
           {"best_step", best_step},
           {"best", number_or_null(best)},
           {"seconds", seconds},
+          {"throughput", throughput},
           {"densified", densified()},
           {"densified_step", densified_step},
           {"last", list_of(last)},
@@ -61,6 +62,7 @@ Position Position::from_json(const nlohmann::json& json) {
   p.best_step = json.value("best_step", int64_t{-1});
   if (!json.at("best").is_null()) p.best = json.at("best").get<double>();
   p.seconds = json.at("seconds").get<double>();
+  p.throughput = json.value("throughput", nlohmann::json::object());
   p.densified_step = json.value("densified_step", int64_t{-1});
   p.last = metrics_of(json.at("last"));
   p.best_metrics = metrics_of(json.at("best_metrics"));

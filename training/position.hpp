@@ -23,6 +23,7 @@ struct Position {
   double seconds = 0;  ///< of training in all
   int64_t densified_step = -1;  ///< before which the layers became dense; -1: they have not
   Metrics last, best_metrics;
+  nlohmann::json throughput = nlohmann::json::object();  ///< of the process that wrote the checkpoint
 
   bool densified() const { return densified_step >= 0; }
 

@@ -58,7 +58,8 @@ void RunFolder::prune() const {
 void check_same_config(const fs::path& folder, const nlohmann::json& before, const nlohmann::json& now,
                        const Config& config) {
   static const std::set<std::string> free = {"training.epochs", "training.steps", "training.checkpoint_minutes",
-                                             "training.log_steps"};
+                                             "training.log_steps", "training.zero", "training.peak_tflops",
+                                             "training.profile"};
   std::set<std::string> keys;
   for (const auto& item : before.items()) keys.insert(item.key());
   for (const auto& item : now.items()) keys.insert(item.key());

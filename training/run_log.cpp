@@ -62,7 +62,8 @@ void RunLog::append(const nlohmann::json& json) {
       "is the disk full? The last checkpoint is good; continue with --resume");
 }
 
-void RunLog::interval(const Line& l, double seconds, double samples_per_second, const Metrics* metrics) {
+void RunLog::interval(const Line& l, double seconds, double samples_per_second, const Metrics* metrics,
+                      const nlohmann::json& throughput) {
   nlohmann::json json{{"epoch", count_or_fraction(l.epoch)},
                       {"step", l.step},
                       {"loss", l.loss},
@@ -71,6 +72,7 @@ void RunLog::interval(const Line& l, double seconds, double samples_per_second, 
                       {"seconds", seconds},
                       {"samples_per_second", samples_per_second}};
   if (metrics) json["metrics"] = metric_object(*metrics);
+  if (!throughput.empty()) json["throughput"] = throughput;
   append(json);
   events_.scalar("train/loss", l.step, l.loss);
   events_.scalar("train/learning_rate", l.step, l.learning_rate);

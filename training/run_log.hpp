@@ -14,8 +14,8 @@ namespace monarch::training {
 /// One JSON object a line, flushed at once. A line of an interval (an epoch, or what lies between two evaluations where
 /// training.evaluate_steps is set) has epoch (complete ones; 2.5: in the middle of the third), step (optimiser steps
 /// made), loss (mean over the interval's samples), learning_rate and gradient_norm (of its last step), seconds (of
-/// training in all), samples_per_second (of the interval's steps) and, where it was evaluated, metrics (null: not
-/// finite). A line of a step has epoch (being made), batch, step, loss (mean over its samples), learning_rate and
+/// training in all), samples_per_second (of the interval's steps), where it was evaluated, metrics (null: not finite),
+/// and throughput (Throughput::json(), of the steps so far). A line of a step has epoch (being made), batch, step, loss (mean over its samples), learning_rate and
 /// gradient_norm. Throws DataError where the disk refuses.
 class RunLog {
  public:
@@ -28,7 +28,8 @@ class RunLog {
     int64_t step = 0;
     double loss = 0, learning_rate = 0, gradient_norm = 0;
   };
-  void interval(const Line& line, double seconds, double samples_per_second, const Metrics* metrics);
+  void interval(const Line& line, double seconds, double samples_per_second, const Metrics* metrics,
+                const nlohmann::json& throughput = nlohmann::json::object());
   void step(const Line& line, int64_t batch);
 
  private:

@@ -49,6 +49,10 @@ class Task {
   virtual std::map<std::string, at::Tensor> constants() const { return {}; }
   /// Pictures and tables of the trained model into `folder`; called with the best weights when training ends.
   virtual void write_results(const std::filesystem::path& folder) { (void)folder; }
+  /// Floating-point operations of a training step (forward and backward) per sample as the module is; 0: not known.
+  virtual double flops_per_sample() const { return 0; }
+  /// 0: the task has no tokens.
+  virtual int64_t tokens_per_sample() const { return 0; }
   /// Names the samples of a batch in errors: "samples 3, 17 of ns.mat".
   virtual std::string describe_samples(std::span<const int64_t> ids) const;
 };

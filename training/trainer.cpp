@@ -52,7 +52,15 @@ double Trainer::rate(int64_t step) const {
   return options_.optimiser.learning_rate * factor;
 }
 
-bool Trainer::checkpoint_due() const {
+nlohmann::json Trainer::throughput() const {
+  const auto processes = static_cast<double>(communicator_->size());
+  nlohmann::json json =
+      throughput_.json(task_.tokens_per_sample(), 1e12 * options_.peak_tflops * processes, device_.is_cpu());
+  if (!json.empty()) json["optimiser_mib"] = static_cast<double>(optimiser_.bytes()) / (1 << 20);
+  return json;
+}
+
+bool Trainer::own_checkpoint_due() const {
   return seconds_since(saved_) > 60 * options_.checkpoint_minutes;
 }
 
@@ -89,7 +97,8 @@ void Trainer::refuse_batch(std::span<const int64_t> ids, const std::string& what
 /// Adds gradients and losses over the processes, and says whether one of them was asked to stop. A gradient that no
 /// process has stays undefined, as with one process.
 double Trainer::sum_over_processes(double loss) {
-  std::vector<double> flags = {loss, requests_->asked() ? 1.0 : 0.0};
+  std::vector<double> flags = {loss, requests_->asked() ? 1.0 : 0.0, leader() && own_checkpoint_due() ? 1.0 : 0.0};
+  const size_t first = flags.size();
   for (const auto& p : parameters_) flags.push_back(p.tensor.grad().defined() ? 1 : 0);
   const at::Tensor words = at::tensor(flags, at::kDouble).to(device_);
   std::vector<at::Tensor> sums{words};
@@ -101,8 +110,9 @@ double Trainer::sum_over_processes(double loss) {
   const at::Tensor said = words.cpu();
   const double* total = said.const_data_ptr<double>();
   for (size_t i = 0; i < parameters_.size(); ++i)
-    if (total[2 + i] == 0) parameters_[i].tensor.mutable_grad() = at::Tensor();
+    if (total[first + i] == 0) parameters_[i].tensor.mutable_grad() = at::Tensor();
   stop_ = total[1] > 0;
+  checkpoint_due_ = total[2] > 0;
   return total[0];
 }
 
@@ -114,6 +124,7 @@ void Trainer::step(std::span<const int64_t> order) {
   const auto mine = order.subspan(static_cast<size_t>(from), static_cast<size_t>(to - from));
   const double weight = options_.sum_loss ? 1.0 : 1.0 / static_cast<double>(count);
   const auto micro = static_cast<size_t>(micro_batch());
+  profile_.before_step();
   const Step place{options_.seed, at_.epoch, at_.step};
 
   clear_gradients(parameters_);
@@ -147,8 +158,13 @@ void Trainer::step(std::span<const int64_t> order) {
   ++at_.batches;
   at_.loss_sum += loss;
   at_.loss_samples += count;
-  if (ranks == 1) stop_ = requests_->asked();
-  interval_seconds_ += seconds_since(begin);
+  if (ranks == 1) {
+    stop_ = requests_->asked();
+    checkpoint_due_ = own_checkpoint_due();
+  }
+  const double took = seconds_since(begin);
+  interval_seconds_ += took;
+  throughput_.add(took, count, task_.flops_per_sample());
   interval_samples_ += count;
   if (log_ && options_.log_steps > 0 && at_.step % options_.log_steps == 0)
     log_->step({static_cast<double>(at_.epoch + 1), at_.step, loss / static_cast<double>(count), learning_rate,
@@ -211,21 +227,25 @@ void Trainer::finish_interval() {
   if (log_)
     log_->interval({epochs_made(), at_.step, loss, learning_rate, at_.gradient_norm}, seconds(),
                    static_cast<double>(interval_samples_) / std::max(1e-9, interval_seconds_),
-                   evaluated ? &at_.last : nullptr);
+                   evaluated ? &at_.last : nullptr, throughput());
   interval_seconds_ = 0;
   interval_samples_ = 0;
   agree_on_stop();
-  if (evaluated || stop_ || checkpoint_due()) checkpoint();
-  if (better) save(folder_ / "best", false);
+  if (evaluated || stop_ || checkpoint_due_) checkpoint();
+  if (better) save(folder_ / "best");
 }
 
 /// Evaluation takes long: somebody may have been asked since the last step.
 void Trainer::agree_on_stop() {
   stop_ = requests_->asked();
+  checkpoint_due_ = leader() && own_checkpoint_due();
   if (communicator_->size() == 1) return;
-  const at::Tensor word = at::full({1}, stop_ ? 1.0 : 0.0, at::TensorOptions().dtype(at::kDouble).device(device_));
-  communicator_->all_reduce({word});
-  stop_ = word.item<double>() > 0;
+  const at::Tensor words =
+      at::tensor({stop_ ? 1.0 : 0.0, checkpoint_due_ ? 1.0 : 0.0}, at::kDouble).to(device_);
+  communicator_->all_reduce({words});
+  const at::Tensor said = words.cpu();
+  stop_ = said[0].item<double>() > 0;
+  checkpoint_due_ = said[1].item<double>() > 0;
 }
 
 void Trainer::stop_if_asked() {
@@ -268,8 +288,13 @@ TrainingResult Trainer::run(bool resume) {
   }
   task_.module().train();
   requests_ = std::make_unique<StopRequests>();
+  if (options_.profile && leader()) profile_ = StepProfile(folder_ / "results", device_);
+  if (options_.zero == 1)
+    log::info(fmt::format("optimiser state: {:.1f} MiB in process {} of {}",
+                          static_cast<double>(optimiser_.bytes()) / (1 << 20), communicator_->rank(),
+                          communicator_->size()));
   begun_ = saved_ = Clock::now();
-  if (at_.best_metrics.empty() && evaluate()) save(folder_ / "best", false);  // what the start is worth
+  if (at_.best_metrics.empty() && evaluate()) save(folder_ / "best");  // what the start is worth
   {
     Progress progress("training", total_steps_ - at_.step);
     std::vector<int64_t> order;
@@ -283,7 +308,7 @@ TrainingResult Trainer::run(bool resume) {
       progress.advance();
       if (interval_ends())
         finish_interval();
-      else if (stop_ || checkpoint_due())
+      else if (stop_ || checkpoint_due_)
         checkpoint();
       stop_if_asked();
     }
@@ -293,6 +318,7 @@ TrainingResult Trainer::run(bool resume) {
     log::info(fmt::format("no better {} for {} {}: stopped", task_.selection_metric(), unimproved(),
                           options_.evaluate_steps > 0 ? "evaluations" : "epochs"));
   if (at_.step == 0) checkpoint();
+  profile_.finish();
   requests_.reset();
   const double seconds_in_all = seconds();
   if (leader()) write_results();
@@ -308,6 +334,7 @@ TrainingResult Trainer::run(bool resume) {
   result.seconds = seconds_in_all;
   result.stopped_early = early;
   result.densified_step = at_.densified_step;
+  result.throughput = throughput_.empty() ? at_.throughput : throughput();
   return result;
 }
 

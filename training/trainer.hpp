@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -24,6 +25,7 @@ struct TrainingResult {
   double seconds = 0;  ///< training time, all runs of a resumed training together
   bool stopped_early = false;
   int64_t densified_step = -1;  ///< before which the layers became dense; -1: they did not
+  nlohmann::json throughput;    ///< Throughput::json(); empty where no step was made
 };
 
 /// Trains (docs/training.md). `folder` gets config.toml, log.jsonl, TensorBoard event files, checkpoints/ (the last

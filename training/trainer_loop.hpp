@@ -17,9 +17,11 @@
 #include "monarch/training/checkpoint.hpp"
 #include "monarch/training/interruption.hpp"
 #include "monarch/training/optimiser.hpp"
+#include "monarch/training/profile.hpp"
 #include "monarch/training/position.hpp"
 #include "monarch/training/run_folder.hpp"
 #include "monarch/training/run_log.hpp"
+#include "monarch/training/throughput.hpp"
 #include "monarch/training/trainer.hpp"
 
 namespace monarch::training {
@@ -35,7 +37,9 @@ class Trainer {
 
   bool leader() const { return communicator_->rank() == 0; }
 
-  // Going on (trainer_state.cpp).
+  // What trains, going on (trainer_state.cpp).
+  std::vector<operators::ParameterGroup> groups() const;
+  std::shared_ptr<Communicator> shards() const;
   void start(bool resume);
   void restore(const std::filesystem::path& checkpoint);
   void check_best();
@@ -47,7 +51,7 @@ class Trainer {
   void broadcast(std::vector<at::Tensor> tensors) const;
   // Keeping.
   nlohmann::json state_of_run() const;
-  void save(const std::filesystem::path& folder, bool whole);
+  void save(const std::filesystem::path& folder, const NamedTensors* moments = nullptr);
   void checkpoint();
   // From structured layers to dense ones.
   void densify(std::span<const int64_t> order);
@@ -70,7 +74,7 @@ class Trainer {
   bool densify_due() const {
     return options_.densify.on() && !at_.densified() && at_.step >= options_.densify.step_of(total_steps_);
   }
-  bool checkpoint_due() const;
+  bool own_checkpoint_due() const;
   void agree_on_stop();
   void stop_if_asked();
   void write_results();
@@ -81,6 +85,7 @@ class Trainer {
   }
   int64_t epochs_in_all() const { return epoch_steps_ > 0 ? (total_steps_ + epoch_steps_ - 1) / epoch_steps_ : 0; }
   int64_t micro_batch() const { return options_.micro_batch > 0 ? options_.micro_batch : options_.batch; }
+  nlohmann::json throughput() const;
   double seconds() const;
   double rate(int64_t step) const;
 
@@ -101,11 +106,14 @@ class Trainer {
   Position at_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<StopRequests> requests_;
-  bool stop_ = false;  // all processes agreed to
+  bool stop_ = false;            // all processes agreed to
+  bool checkpoint_due_ = false;  // as the leader's clock says
   Clock::time_point begun_ = Clock::now(), saved_ = begun_;
   double seconds_before_ = 0;
   double interval_seconds_ = 0;  // of the steps that this process made in this interval of the log
   int64_t interval_samples_ = 0;
+  Throughput throughput_;
+  StepProfile profile_;
 };
 
 }  // namespace monarch::training

@@ -25,8 +25,8 @@ Trainer::Trainer(Task& task, const TrainerOptions& options, const Config& config
       config_(config),
       folder_(folder),
       communicator_(std::move(communicator)),
-      parameters_(task.parameters()),
-      optimiser_(parameters_, options.optimiser),
+      parameters_(groups()),
+      optimiser_(parameters_, options.optimiser, shards()),
       average_(parameters_, options.ema_decay),
       samples_(task.training_size()) {
   check<ConfigError>(!parameters_.empty(), "the model has no parameters to train");
@@ -52,6 +52,29 @@ Trainer::Trainer(Task& task, const TrainerOptions& options, const Config& config
                        "remove the table, or give the model Monarch layers");
   }
   if (leader()) run_folder_ = std::make_unique<RunFolder>(folder);
+}
+
+/// What the task says, with the options that hold for every task where it left the defaults.
+std::vector<operators::ParameterGroup> Trainer::groups() const {
+  auto groups = task_.parameters();
+  const operators::ParameterGroupOptions wanted{options_.optimiser.mup_base_width, options_.optimiser.decay_embeddings};
+  if (wanted.base_in == 0 && !wanted.decay_embeddings) return groups;
+  std::map<const void*, std::pair<operators::ParameterGroup, operators::ParameterGroup>> pairs;
+  for (auto& plain : operators::parameter_groups(task_.module())) pairs[plain.tensor.unsafeGetTensorImpl()].first = plain;
+  for (auto& with : operators::parameter_groups(task_.module(), wanted))
+    pairs[with.tensor.unsafeGetTensorImpl()].second = with;
+  for (auto& group : groups) {
+    const auto found = pairs.find(group.tensor.unsafeGetTensorImpl());
+    if (found == pairs.end()) continue;
+    const auto& [plain, with] = found->second;
+    if (group.lr_multiplier == plain.lr_multiplier) group.lr_multiplier = with.lr_multiplier;
+    if (group.weight_decay == plain.weight_decay) group.weight_decay = with.weight_decay;
+  }
+  return groups;
+}
+
+std::shared_ptr<Communicator> Trainer::shards() const {
+  return options_.zero == 1 ? communicator_ : nullptr;
 }
 
 void Trainer::start(bool resume) {
@@ -143,7 +166,7 @@ void Trainer::check_best() {
       forget_best();
     }
   }
-  if (is_here) save(folder_ / "best", false);
+  if (is_here) save(folder_ / "best");
 }
 
 void Trainer::forget_best() {
@@ -193,9 +216,11 @@ void Trainer::share_tensors() {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : module_tensors(task_.module())) tensors.push_back(tensor);
-  for (const auto& [name, tensor] : optimiser_.state()) tensors.push_back(tensor);
+  if (!shards())
+    for (const auto& [name, tensor] : optimiser_.state()) tensors.push_back(tensor);
   tensors.insert(tensors.end(), average_.tensors().begin(), average_.tensors().end());
   broadcast(tensors);
+  optimiser_.share();
 }
 
 nlohmann::json Trainer::state_of_run() const {
@@ -209,11 +234,11 @@ nlohmann::json Trainer::state_of_run() const {
   return state;
 }
 
-void Trainer::save(const fs::path& folder, bool whole) {
+void Trainer::save(const fs::path& folder, const NamedTensors* moments) {
   if (!leader()) return;
   TrainingCheckpoint c;
-  if (whole) {
-    c.optimiser = optimiser_.state();
+  if (moments) {
+    c.optimiser = *moments;
     if (average_.on())
       for (const auto& p : parameters_) c.optimiser.emplace_back("raw." + p.name, p.tensor.detach().clone());
     for (const auto& [name, generator] : generators_) c.optimiser.emplace_back(name, generator.get_state());
@@ -229,8 +254,10 @@ void Trainer::save(const fs::path& folder, bool whole) {
 void Trainer::checkpoint() {
   saved_ = Clock::now();
   at_.seconds = seconds();
+  const NamedTensors moments = optimiser_.state();
   if (!leader()) return;
-  save(run_folder_->checkpoint(at_.step), true);
+  at_.throughput = throughput();
+  save(run_folder_->checkpoint(at_.step), &moments);
   run_folder_->prune();
 }
 
@@ -265,8 +292,8 @@ std::optional<TrainingCheckpoint> Trainer::best_as_dense() {
 /// The model, and everything that holds its parameters.
 operators::ConversionReport Trainer::become_dense() {
   operators::ConversionReport report = task_.densify();
-  parameters_ = task_.parameters();
-  optimiser_ = Optimiser(parameters_, options_.optimiser);
+  parameters_ = groups();
+  optimiser_ = Optimiser(parameters_, options_.optimiser, shards());
   average_ = WeightAverage(parameters_, options_.ema_decay);
   return report;
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/sync.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/data/npy_header.hpp"
 
@@ -56,6 +57,27 @@ TokenWriter::TokenWriter(const std::filesystem::path& path, int64_t vocabulary)
     : name_(path.string()), stream_(path, std::ios::binary | std::ios::trunc), vocabulary_(vocabulary) {
   stream_ << std::string(header_bytes, '\0');
   check_stream();
+}
+
+TokenWriter::TokenWriter(const std::filesystem::path& path, int64_t vocabulary, int64_t tokens, uint32_t checksum)
+    : name_(path.string()), vocabulary_(vocabulary), tokens_(tokens), checksum_(checksum) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  const size_t wanted = header_bytes + static_cast<size_t>(tokens) * bytes_each(vocabulary);
+  check<DataError>(!error && size >= wanted, [&] {
+    return fmt::format("{}: {}, expected {} tokens of an unfinished file", name_,
+                       error ? "cannot be read" : fmt::format("{} bytes", size), tokens);
+  });
+  std::filesystem::resize_file(path, wanted, error);
+  check<DataError>(!error, [&] { return fmt::format("{}: cannot be written: {}", name_, error.message()); });
+  stream_.open(path, std::ios::binary | std::ios::in | std::ios::out | std::ios::ate);
+  check_stream();
+}
+
+void TokenWriter::sync() {
+  stream_.flush();
+  check_stream();
+  sync_file(name_);
 }
 
 void TokenWriter::check_stream() const {

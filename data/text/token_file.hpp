@@ -18,8 +18,13 @@ class TokenWriter {
  public:
   /// `vocabulary`: the number of different tokens. Throws DataError where the file cannot be written.
   TokenWriter(const std::filesystem::path& path, int64_t vocabulary);
+  /// Goes on in a file that was not finished, behind its first `tokens` tokens, whose checksum is given; what stands
+  /// behind them goes. Throws DataError where the file has fewer.
+  TokenWriter(const std::filesystem::path& path, int64_t vocabulary, int64_t tokens, uint32_t checksum);
   /// Throws DataError (disk full), ShapeError for ids that are not in the vocabulary.
   void append(std::span<const int32_t> ids);
+  /// Returns when what was appended is on disk. Throws DataError.
+  void sync();
   /// Writes the header and closes the file, which is none before. Throws DataError.
   void finish();
   int64_t tokens() const { return tokens_; }

@@ -59,6 +59,7 @@ class TokenSet {
   explicit TokenSet(const std::filesystem::path& folder);
 
   const TokenSetInfo& info() const { return info_; }
+  const std::filesystem::path& folder() const { return folder_; }
   /// Throws ConfigError for a split that is not there, naming those that are.
   const TokenFile& split(const std::string& name) const;
   /// The tokenizer in the folder. Throws DataError where its files are not those that the tokens were made with.

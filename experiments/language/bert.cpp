@@ -7,6 +7,7 @@
 #include "monarch/core/text.hpp"
 #include "monarch/experiments/transformer/attention.hpp"
 #include "monarch/experiments/transformer/initialise.hpp"
+#include "monarch/experiments/transformer/published_config.hpp"
 #include "monarch/experiments/transformer/recompute.hpp"
 #include "monarch/experiments/transformer/tokens.hpp"
 
@@ -100,6 +101,22 @@ BertOptions BertOptions::from_config(const Config& config, int64_t vocabulary) {
       "model.name", "bert-base",
       {{"bert-base", named("bert-base")}, {"bert-large", named("bert-large")}, {"bert", named("bert")}});
   o.vocabulary = vocabulary;
+  if (o.width == 0) {
+    const auto file = PublishedConfig::beside(config.text("model.weights", ""), "bert");
+    o.width = file.integer("hidden_size", 0);
+    o.depth = file.integer("num_hidden_layers", 0);
+    o.heads = file.integer("num_attention_heads", 0);
+    o.hidden = file.integer("intermediate_size", 0);
+    o.positions = file.integer("max_position_embeddings", o.positions);
+    o.types = file.integer("type_vocab_size", o.types);
+    o.norm_eps = file.number("layer_norm_eps", o.norm_eps);
+    o.activation = file.activation("hidden_act", o.activation);
+    const std::string positions = file.text("position_embedding_type", "absolute");
+    check<ConfigError>(positions == "absolute", [&] {
+      return fmt::format("{}: the model of model.weights has {} positions; only absolute ones are known", config.name(),
+                         positions);
+    });
+  }
   const auto size = [&](const char* key, int64_t fallback) {
     return fallback == 0 ? config.integer(key) : config.integer(key, fallback);
   };
@@ -107,10 +124,11 @@ BertOptions BertOptions::from_config(const Config& config, int64_t vocabulary) {
   o.depth = size("model.depth", o.depth);
   o.heads = size("model.heads", o.heads);
   o.positions = config.integer_at_least("model.positions", o.positions, 1);
-  o.hidden = config.integer_at_least("model.hidden", 4 * o.width, 1);
+  o.hidden = config.integer_at_least("model.hidden", o.hidden > 0 ? o.hidden : 4 * o.width, 1);
   o.dropout = config.number_between("model.dropout", o.dropout, 0, 0.99);
   o.attention_dropout = config.number_between("model.attention_dropout", o.dropout, 0, 0.99);
-  o.activation = operators::activation_from_name(config.text("model.activation", "gelu"));
+  o.activation =
+      operators::activation_from_name(config.text("model.activation", operators::activation_name(o.activation)));
   o.recompute = config.boolean("model.recompute", o.recompute);
   return o;
 }
@@ -174,6 +192,28 @@ const StructurePresets& BertImpl::structure_presets() {
   return presets;
 }
 
+WeightNames BertImpl::weight_names(const data::Checkpoint&) {
+  WeightNames names;
+  names.plain = [](const std::string& name) -> std::optional<std::string> {
+    std::string plain = without_prefixes(name, {"module.", "model."});
+    if (plain.ends_with("position_ids") || plain.starts_with("constants.")) return std::nullopt;
+    for (const char* part : {"embeddings.", "encoder.", "pooler."}) {
+      if (plain.starts_with(part)) plain = "bert." + plain;
+    }
+    for (const auto& [old, leaf] : {std::pair{"LayerNorm.gamma", "weight"}, std::pair{"LayerNorm.beta", "bias"}}) {
+      if (plain.ends_with(old)) plain = plain.substr(0, plain.rfind('.') + 1) + leaf;
+    }
+    return plain;
+  };
+  names.source = [](const std::string& module) { return ModuleSource{module}; };
+  names.optional = [](const std::string& name) {
+    return name.starts_with("cls.") || name.starts_with("classifier.") || name.starts_with("bert.pooler.");
+  };
+  names.tied = {{"cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"},
+                {"cls.predictions.decoder.bias", "cls.predictions.bias"}};
+  return names;
+}
+
 BertForPreTrainingImpl::BertForPreTrainingImpl(const BertOptions& options) {
   bert = register_module("bert", std::make_shared<BertImpl>(options));
   const BertOptions& o = bert->options();
@@ -208,14 +248,14 @@ at::Tensor BertForClassificationImpl::forward(const at::Tensor& ids, const at::T
 
 std::shared_ptr<BertForPreTrainingImpl> make_bert_for_pretraining(const Config& config, int64_t vocabulary) {
   const auto model = std::make_shared<BertForPreTrainingImpl>(BertOptions::from_config(config, vocabulary));
-  apply_structure(*model, StructureOptions::from_config(config), BertImpl::structure_presets());
+  prepare_model(*model, config, BertImpl::structure_presets(), BertImpl::weight_names);
   return model;
 }
 
 std::shared_ptr<BertForClassificationImpl> make_bert_for_classification(const Config& config, int64_t vocabulary,
                                                                         int64_t labels) {
   const auto model = std::make_shared<BertForClassificationImpl>(BertOptions::from_config(config, vocabulary), labels);
-  apply_structure(*model, StructureOptions::from_config(config), BertImpl::structure_presets());
+  prepare_model(*model, config, BertImpl::structure_presets(), BertImpl::weight_names);
   return model;
 }
 

@@ -11,6 +11,7 @@
 
 #include "monarch/core/config.hpp"
 #include "monarch/experiments/transformer/structure.hpp"
+#include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
 
 namespace monarch::experiments {
@@ -25,7 +26,8 @@ struct BertOptions {
   bool recompute = false;  ///< blocks keep their input only, and run again in backward
 
   /// [model] name = "bert-base" (768 wide, 12 deep, 12 heads), "bert-large" (1024, 24, 16), or "bert", which needs
-  /// width, depth and heads; positions, hidden, dropout, attention_dropout, activation, recompute. Throws ConfigError.
+  /// width, depth and heads; positions, hidden, dropout, attention_dropout, activation, recompute. With "bert", a
+  /// config.json beside `weights` gives what the keys do not. Throws ConfigError, DataError.
   static BertOptions from_config(const Config& config, int64_t vocabulary);
 };
 
@@ -55,6 +57,9 @@ class BertImpl : public torch::nn::Module {
   std::string describe() const;
 
   static const StructurePresets& structure_presets();
+  /// HuggingFace's names, with "bert." or without (as sentence-transformers has them), LayerNorm.gamma and .beta.
+  /// The pooler and the heads may be missing.
+  static WeightNames weight_names(const data::Checkpoint& checkpoint);
 
  private:
   BertOptions options_;
@@ -99,7 +104,7 @@ class BertForClassificationImpl : public torch::nn::Module {
   operators::LinearLayer classifier_{nullptr};
 };
 
-/// The model of [model] with the structure of [model.layers].
+/// The model of [model] with the weights of model.weights and the structure of [model.layers] (prepare_model).
 std::shared_ptr<BertForPreTrainingImpl> make_bert_for_pretraining(const Config& config, int64_t vocabulary);
 /// `labels` of at least 1; 1 is regression.
 std::shared_ptr<BertForClassificationImpl> make_bert_for_classification(const Config& config, int64_t vocabulary,

@@ -8,6 +8,7 @@
 #include "monarch/core/error.hpp"
 #include "monarch/experiments/transformer/attention.hpp"
 #include "monarch/experiments/transformer/initialise.hpp"
+#include "monarch/experiments/transformer/published_config.hpp"
 #include "monarch/experiments/transformer/recompute.hpp"
 #include "monarch/experiments/transformer/tokens.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
@@ -40,11 +41,16 @@ class Gpt2Block : public torch::nn::Module {
     fc2_ = mlp->register_module("c_proj", LinearLayer(o.hidden, o.width));
   }
 
-  at::Tensor forward(const at::Tensor& x) {
+  at::Tensor forward(const at::Tensor& x, KeyValueCache* cache = nullptr) {
     AttentionOptions attention = attention_;
     if (!is_training()) attention.dropout = 0;
     const at::Tensor n = ln_1_(x);
-    const at::Tensor y = attend(q_(n), k_(n), v_(n), attention);
+    at::Tensor k = k_(n), v = v_(n);
+    if (cache) {
+      attention.causal = cache->tokens() == 0;  // a single token sees all that the cache has
+      cache->append(k, v);
+    }
+    const at::Tensor y = attend(q_(n), k, v, attention);
     const at::Tensor z = x + at::dropout(out_(y), dropout_, is_training());
     return z + at::dropout(fc2_(fc1_(ln_2_(z))), dropout_, is_training());
   }
@@ -81,6 +87,17 @@ Gpt2Options Gpt2Options::from_config(const Config& config, int64_t vocabulary) {
       "model.name", "gpt2-small",
       {{"gpt2-small", named("gpt2-small")}, {"gpt2-medium", named("gpt2-medium")}, {"gpt2", named("gpt2")}});
   o.vocabulary = vocabulary;
+  if (o.width == 0) {
+    const auto file = PublishedConfig::beside(config.text("model.weights", ""), "gpt2");
+    o.width = file.integer("n_embd", 0);
+    o.depth = file.integer("n_layer", 0);
+    o.heads = file.integer("n_head", 0);
+    o.hidden = file.integer("n_inner", 0);
+    o.positions = file.integer("n_positions", o.positions);
+    o.norm_eps = file.number("layer_norm_epsilon", o.norm_eps);
+    o.activation = file.activation("activation_function", o.activation);
+    o.scale_by_layer = file.boolean("scale_attn_by_inverse_layer_idx", o.scale_by_layer);
+  }
   const auto size = [&](const char* key, int64_t fallback) {
     return fallback == 0 ? config.integer(key) : config.integer(key, fallback);
   };
@@ -88,10 +105,11 @@ Gpt2Options Gpt2Options::from_config(const Config& config, int64_t vocabulary) {
   o.depth = size("model.depth", o.depth);
   o.heads = size("model.heads", o.heads);
   o.positions = config.integer_at_least("model.positions", o.positions, 1);
-  o.hidden = config.integer_at_least("model.hidden", 4 * o.width, 1);
+  o.hidden = config.integer_at_least("model.hidden", o.hidden > 0 ? o.hidden : 4 * o.width, 1);
   o.dropout = config.number_between("model.dropout", o.dropout, 0, 0.99);
   o.attention_dropout = config.number_between("model.attention_dropout", o.dropout, 0, 0.99);
-  o.activation = operators::activation_from_name(config.text("model.activation", "gelu_tanh"));
+  o.activation =
+      operators::activation_from_name(config.text("model.activation", operators::activation_name(o.activation)));
   o.scale_by_layer = config.boolean("model.scale_by_layer", o.scale_by_layer);
   o.recompute = config.boolean("model.recompute", o.recompute);
   return o;
@@ -131,6 +149,26 @@ at::Tensor Gpt2Impl::features(const at::Tensor& ids) {
   return ln_f_(x);
 }
 
+at::Tensor Gpt2Impl::features(const at::Tensor& ids, std::vector<KeyValueCache>& caches) {
+  check<ShapeError>(caches.size() == blocks_.size(), [&] {
+    return fmt::format("GPT-2: {} caches, expected one for each of {} blocks", caches.size(), blocks_.size());
+  });
+  const int64_t seen = caches.front().tokens();
+  check_tokens("GPT-2", ids, options_.vocabulary, options_.positions - seen);
+  check<ShapeError>(seen == 0 || ids.size(1) == 1, [&] {
+    return fmt::format("GPT-2: {} tokens behind {} in the cache, expected one at a time", ids.size(1), seen);
+  });
+  const at::NoGradGuard no_gradients;
+  const at::Tensor places = at::arange(seen, seen + ids.size(1), ids.options());
+  at::Tensor x = wte_(ids) + wpe_(places);
+  for (size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i]->forward(x, &caches[i]);
+  return ln_f_(x);
+}
+
+std::vector<KeyValueCache> Gpt2Impl::cache(int64_t tokens) const {
+  return std::vector<KeyValueCache>(blocks_.size(), KeyValueCache(tokens));
+}
+
 at::Tensor Gpt2Impl::forward(const at::Tensor& ids) {
   return at::linear(features(ids), output_weight());
 }
@@ -154,9 +192,33 @@ const StructurePresets& Gpt2Impl::structure_presets() {
   return presets;
 }
 
+WeightNames Gpt2Impl::weight_names(const data::Checkpoint& checkpoint) {
+  static const std::vector<std::string> prefixes = {"module.", "model.", "transformer."};
+  bool packed = false;  // HuggingFace's layout; c_fc and c_proj have the same names in ours, but are not transposed
+  for (const auto& info : checkpoint.tensors()) packed = packed || info.name.find(".attn.c_attn.") != std::string::npos;
+  WeightNames names;
+  names.plain = [](const std::string& name) -> std::optional<std::string> {
+    const std::string plain = without_prefixes(name, prefixes);
+    if (plain.ends_with(".attn.bias") || plain.ends_with(".attn.masked_bias") || plain.starts_with("constants."))
+      return std::nullopt;
+    return plain;
+  };
+  names.source = [packed](const std::string& module) -> ModuleSource {
+    if (!packed || !module.starts_with("h.")) return {module};
+    const std::string layer = module.substr(0, module.rfind('.') + 1), last = module.substr(layer.size());
+    const size_t part = std::string("qkv").find(last);
+    if (layer.ends_with(".attn.") && part != std::string::npos)
+      return {layer + "c_attn", true, static_cast<int64_t>(part), 3};
+    return {module, last == "c_proj" || last == "c_fc"};
+  };
+  names.optional = [](const std::string&) { return false; };
+  names.tied = {{"lm_head.weight", "wte.weight"}};
+  return names;
+}
+
 std::shared_ptr<Gpt2Impl> make_gpt2(const Config& config, int64_t vocabulary) {
   const auto model = std::make_shared<Gpt2Impl>(Gpt2Options::from_config(config, vocabulary));
-  apply_structure(*model, StructureOptions::from_config(config), Gpt2Impl::structure_presets());
+  prepare_model(*model, config, Gpt2Impl::structure_presets(), Gpt2Impl::weight_names);
   return model;
 }
 

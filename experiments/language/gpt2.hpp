@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "monarch/core/config.hpp"
+#include "monarch/experiments/transformer/attention.hpp"
 #include "monarch/experiments/transformer/structure.hpp"
+#include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/operators/monarch/multiply.hpp"
 
 namespace monarch::experiments {
@@ -25,8 +27,8 @@ struct Gpt2Options {
   bool recompute = false;       ///< blocks keep their input only, and run again in backward
 
   /// [model] name = "gpt2-small" (768 wide, 12 deep, 12 heads), "gpt2-medium" (1024, 24, 16), or "gpt2", which needs
-  /// width, depth and heads; positions, hidden, dropout, attention_dropout, activation, scale_by_layer, recompute.
-  /// Throws ConfigError.
+  /// width, depth and heads; positions, hidden, dropout, attention_dropout, activation, scale_by_layer, recompute. With
+  /// "gpt2", a config.json beside `weights` gives what the keys do not. Throws ConfigError, DataError.
   static Gpt2Options from_config(const Config& config, int64_t vocabulary);
 };
 
@@ -43,6 +45,11 @@ class Gpt2Impl : public torch::nn::Module {
   /// ids [batch, token] int64 -> [batch, token, width]. Throws ShapeError for other shapes and more tokens than
   /// positions, DataError for an id outside the vocabulary (checked on the CPU).
   at::Tensor features(const at::Tensor& ids);
+  /// The same of tokens behind those that the caches (one a block; see cache()) have seen, which take them up; no
+  /// gradients. Several tokens at once only where the caches are empty. Throws ShapeError beyond positions.
+  at::Tensor features(const at::Tensor& ids, std::vector<KeyValueCache>& caches);
+  /// Empty caches for so many tokens.
+  std::vector<KeyValueCache> cache(int64_t tokens) const;
   /// [vocabulary, width], shared with the token embedding.
   at::Tensor output_weight() const { return wte_->weight; }
   /// ids [batch, token] -> logits [batch, token, vocabulary].
@@ -55,6 +62,8 @@ class Gpt2Impl : public torch::nn::Module {
   std::string describe() const;
 
   static const StructurePresets& structure_presets();
+  /// HuggingFace's names (with "transformer." or without; c_attn packed, weights transposed) and our own.
+  static WeightNames weight_names(const data::Checkpoint& checkpoint);
 
  private:
   Gpt2Options options_;
@@ -63,7 +72,7 @@ class Gpt2Impl : public torch::nn::Module {
   torch::nn::LayerNorm ln_f_{nullptr};
 };
 
-/// The model of [model] with the structure of [model.layers].
+/// The model of [model] with the weights of model.weights and the structure of [model.layers] (prepare_model).
 std::shared_ptr<Gpt2Impl> make_gpt2(const Config& config, int64_t vocabulary);
 
 }  // namespace monarch::experiments

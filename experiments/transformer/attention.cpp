@@ -10,7 +10,8 @@ namespace monarch::experiments {
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionOptions& options,
                   const at::Tensor& mask) {
-  check<ShapeError>(q.dim() == 3 && q.sizes() == k.sizes() && q.sizes() == v.sizes() && options.heads >= 1 &&
+  check<ShapeError>(q.dim() == 3 && k.dim() == 3 && k.size(0) == q.size(0) && k.size(2) == q.size(2) &&
+                        (!options.causal || k.size(1) == q.size(1)) && k.sizes() == v.sizes() && options.heads >= 1 &&
                         q.size(2) % options.heads == 0,
                     [&] {
                       return fmt::format(
@@ -22,8 +23,8 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   };
   std::optional<at::Tensor> visible;
   if (mask.defined()) {
-    check<ShapeError>(mask.dim() == 2 && mask.size(0) == q.size(0) && mask.size(1) == q.size(1), [&] {
-      return fmt::format("attention: expected a mask [{}, {}], got {}", q.size(0), q.size(1), shape_text(mask.sizes()));
+    check<ShapeError>(mask.dim() == 2 && mask.size(0) == k.size(0) && mask.size(1) == k.size(1), [&] {
+      return fmt::format("attention: expected a mask [{}, {}], got {}", k.size(0), k.size(1), shape_text(mask.sizes()));
     });
     visible = mask.view({mask.size(0), 1, 1, mask.size(1)});
   }
@@ -31,6 +32,21 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   const at::Tensor y =
       at::scaled_dot_product_attention(heads(q), heads(k), heads(v), visible, options.dropout, options.causal, scale);
   return y.transpose(1, 2).reshape(q.sizes());
+}
+
+void KeyValueCache::append(at::Tensor& k, at::Tensor& v) {
+  const int64_t more = k.size(1);
+  check<ShapeError>(tokens_ + more <= room_,
+                    [&] { return fmt::format("{} tokens behind {} do not fit a cache of {}", more, tokens_, room_); });
+  if (!keys_.defined()) {
+    keys_ = at::empty({k.size(0), room_, k.size(2)}, k.options());
+    values_ = at::empty_like(keys_);
+  }
+  keys_.narrow(1, tokens_, more).copy_(k);
+  values_.narrow(1, tokens_, more).copy_(v);
+  tokens_ += more;
+  k = keys_.narrow(1, 0, tokens_);
+  v = values_.narrow(1, 0, tokens_);
 }
 
 int64_t attention_macs(int64_t tokens, int64_t width) {

@@ -115,7 +115,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
     for (const at::Tensor& input : inputs) {
       if (input.requires_grad()) wanted.push_back(input);
     }
-    const variable_list found = torch::autograd::grad({y}, gradients, wanted, /*retain_graph=*/std::nullopt,
+    const variable_list found = torch::autograd::grad({y}, wanted, gradients, /*retain_graph=*/std::nullopt,
                                                       /*create_graph=*/false, /*allow_unused=*/true);
     variable_list result{at::Tensor()};  // of the call
     size_t next = 0;

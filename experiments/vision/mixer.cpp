@@ -148,4 +148,8 @@ const StructurePresets& Mixer::structure_presets() {
   return presets;
 }
 
+WeightNames Mixer::weight_names(const data::Checkpoint&) {
+  return vision_weight_names();
+}
+
 }  // namespace monarch::experiments

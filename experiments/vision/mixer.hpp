@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "monarch/experiments/transformer/structure.hpp"
+#include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/experiments/vision/vision_model.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
 
@@ -44,6 +45,8 @@ class Mixer final : public VisionModel {
   const MixerOptions& options() const { return options_; }
 
   static const StructurePresets& structure_presets();
+  /// timm's names, which are ours; the head may be missing or have other classes.
+  static WeightNames weight_names(const data::Checkpoint& checkpoint);
 
  private:
   MixerOptions options_;

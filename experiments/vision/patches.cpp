@@ -38,4 +38,16 @@ at::Tensor embed_patches(torch::nn::Conv2d& embedding, const at::Tensor& images)
   return embedding(images).flatten(2).transpose(1, 2);
 }
 
+WeightNames vision_weight_names() {
+  WeightNames names;
+  names.plain = [](const std::string& name) -> std::optional<std::string> {
+    const std::string plain = without_prefixes(name, {"module.", "model."});
+    if (plain.starts_with("constants.")) return std::nullopt;
+    return plain;
+  };
+  names.source = [](const std::string& module) { return ModuleSource{module}; };
+  names.optional = [](const std::string& name) { return name.starts_with("head."); };
+  return names;
+}
+
 }  // namespace monarch::experiments

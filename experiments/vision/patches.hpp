@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/experiments/vision/vision_model.hpp"
 
 namespace monarch::experiments {
@@ -21,5 +22,8 @@ torch::nn::Conv2d patch_embedding(const ImageShape& shape, int64_t patch, int64_
 
 /// images [batch, channel, y, x] -> [batch, patch, width], patches row by row.
 at::Tensor embed_patches(torch::nn::Conv2d& embedding, const at::Tensor& images);
+
+/// Names of timm's models: wrappers' prefixes are taken off, the head is optional.
+WeightNames vision_weight_names();
 
 }  // namespace monarch::experiments

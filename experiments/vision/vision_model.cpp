@@ -1,6 +1,6 @@
 #include "monarch/experiments/vision/vision_model.hpp"
 
-#include "monarch/experiments/transformer/structure.hpp"
+#include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/experiments/vision/mixer.hpp"
 #include "monarch/experiments/vision/vit.hpp"
 
@@ -10,7 +10,7 @@ namespace {
 template <class Model, class Options>
 std::shared_ptr<VisionModel> make(const Config& config, const ImageShape& shape, int64_t classes) {
   const auto model = std::make_shared<Model>(Options::from_config(config), shape, classes);
-  apply_structure(*model, StructureOptions::from_config(config), Model::structure_presets());
+  prepare_model(*model, config, Model::structure_presets(), Model::weight_names);
   return model;
 }
 

@@ -28,6 +28,17 @@ VitOptions small() {
   return {.depth = 8, .heads = 8, .mlp_ratio = 3, .qkv_bias = false, .norm_eps = 1e-5};
 }
 
+/// Positions [1, 1 + patches, width] of a square grid for another one, undefined where either is not square.
+at::Tensor resize_positions(const at::Tensor& positions, int64_t patches) {
+  const auto side = [](int64_t n) { return std::llround(std::sqrt(static_cast<double>(n))); };
+  const int64_t from = side(positions.size(1) - 1), to = side(patches);
+  if (from < 1 || to < 1 || from * from != positions.size(1) - 1 || to * to != patches) return {};
+  const at::Tensor grid =
+      positions.narrow(1, 1, from * from).to(at::kFloat).view({1, from, from, -1}).permute({0, 3, 1, 2});
+  const at::Tensor resized = at::_upsample_bicubic2d_aa(grid, {to, to}, /*align_corners=*/false);
+  return at::cat({positions.narrow(1, 0, 1).to(at::kFloat), resized.flatten(2).transpose(1, 2)}, 1);
+}
+
 }  // namespace
 
 class VitBlock : public torch::nn::Module {
@@ -148,6 +159,24 @@ const StructurePresets& Vit::structure_presets() {
                                            {"attention", R"(blocks\.\d+\.attn\.(q|k|v|proj))"},
                                            {"mlp", R"(blocks\.\d+\.mlp\.fc[12])"}};
   return presets;
+}
+
+WeightNames Vit::weight_names(const data::Checkpoint& checkpoint) {
+  WeightNames names = vision_weight_names();
+  bool packed = false;
+  for (const auto& info : checkpoint.tensors()) packed = packed || info.name.find(".attn.qkv.") != std::string::npos;
+  names.source = [packed](const std::string& module) -> ModuleSource {
+    const size_t dot = module.rfind('.');
+    if (!packed || dot == std::string::npos || !module.substr(0, dot).ends_with(".attn")) return {module};
+    const size_t part = std::string("qkv").find(module.substr(dot + 1));
+    if (part == std::string::npos) return {module};
+    return {module.substr(0, dot) + ".qkv", false, static_cast<int64_t>(part), 3};
+  };
+  names.fit = [](const std::string& name, const at::Tensor& found, at::IntArrayRef wanted) -> at::Tensor {
+    if (name != "pos_embed" || found.dim() != 3 || found.size(2) != wanted[2]) return {};
+    return resize_positions(found, wanted[1] - 1);
+  };
+  return names;
 }
 
 }  // namespace monarch::experiments

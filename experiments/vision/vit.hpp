@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "monarch/experiments/transformer/structure.hpp"
+#include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/experiments/vision/vision_model.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
 
@@ -46,6 +47,9 @@ class Vit final : public VisionModel {
   const VitOptions& options() const { return options_; }
 
   static const StructurePresets& structure_presets();
+  /// timm's names (qkv packed) and our own. Positions of another grid are resized bicubically, as timm does; the head
+  /// may be missing or have other classes.
+  static WeightNames weight_names(const data::Checkpoint& checkpoint);
 
  private:
   VitOptions options_;

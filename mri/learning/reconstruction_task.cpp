@@ -18,6 +18,7 @@
 #include "monarch/data/field_picture.hpp"
 #include "monarch/data/png.hpp"
 #include "monarch/mri/metrics.hpp"
+#include "monarch/training/evaluation_mode.hpp"
 
 namespace monarch::mri {
 namespace {
@@ -28,21 +29,6 @@ constexpr int64_t kMaskVariety = 64;      // masks of each acceleration in train
 constexpr int64_t kCandidateSlices = 16;  // on which a setting is chosen
 constexpr int64_t kProbabilityMasks = 200;
 constexpr double kErrorGain = 5;  // in pictures
-
-class EvaluationMode {
- public:
-  explicit EvaluationMode(torch::nn::Module& module) : module_(module), training_(module.is_training()) {
-    module_.eval();
-  }
-  ~EvaluationMode() { module_.train(training_); }
-  EvaluationMode(const EvaluationMode&) = delete;
-  EvaluationMode& operator=(const EvaluationMode&) = delete;
-
- private:
-  torch::nn::Module& module_;
-  bool training_;
-  at::NoGradGuard no_gradients_;
-};
 
 /// The numbers of one volume that reports and selection use.
 training::Metrics volume_metrics(const at::Tensor& image, const at::Tensor& target) {
@@ -146,7 +132,7 @@ at::Tensor ReconstructionTask::mask_for(const Slice& slice, const SliceSet& set,
   const MaskSettings& settings = options_.mask;
   const std::string key = settings.stored.empty()
                               ? fmt::format("{} {} {} {} {}", stream, acceleration, ny, nx, slice.phase_axis)
-                              : slice.scan;
+                              : slice.file;
   auto found = masks_.find(key);
   if (found != masks_.end()) return found->second;
   at::Tensor mask;
@@ -210,18 +196,20 @@ ReconstructionTask::Prepared ReconstructionTask::prepare(const std::vector<Slice
 }
 
 /// Takes a random part of the samples of each slice out of the batch and returns where they were, [batch, y, x] bool.
-at::Tensor ReconstructionTask::hold_out(SliceBatch& batch, uint64_t seed, const std::vector<std::string>& streams) const {
+at::Tensor ReconstructionTask::hold_out(SliceBatch& batch, uint64_t seed,
+                                        const std::vector<std::string>& streams) const {
   std::vector<at::Tensor> parts;
   for (size_t i = 0; i < streams.size(); ++i) {
     Rng rng(seed, streams[i]);
     const at::Tensor sampled = batch.mask[static_cast<int64_t>(i)].cpu();
     at::Tensor part = at::zeros_like(sampled);
-    const int64_t ny = sampled.size(0), nx = sampled.size(1), half = task_.ssdu_centre / 2;
+    const int64_t ny = sampled.size(0), nx = sampled.size(1), side = task_.ssdu_centre;
+    const int64_t y0 = ny / 2 - side / 2, x0 = nx / 2 - side / 2;
     auto from = sampled.accessor<bool, 2>();
     auto to = part.accessor<bool, 2>();
     for (int64_t y = 0; y < ny; ++y) {
       for (int64_t x = 0; x < nx; ++x) {
-        const bool centre = std::abs(y - ny / 2) < half && std::abs(x - nx / 2) < half;
+        const bool centre = y >= y0 && y < y0 + side && x >= x0 && x < x0 + side;
         to[y][x] = from[y][x] && !centre && rng.uniform() < task_.ssdu_fraction;
       }
     }
@@ -318,7 +306,7 @@ training::Metrics ReconstructionTask::score(const SliceSet& set, const std::vect
       const at::Tensor losses = loss_(image, p.target, p.batch).cpu();
       for (size_t i = 0; i < slices.size(); ++i) {
         const auto at = static_cast<int64_t>(i);
-        Volume& v = volumes[{slices[i].scan, slices[i].contrast}];
+        Volume& v = volumes[{slices[i].file, slices[i].contrast}];
         v.images.push_back((image[at] * p.scale[i]).cpu());
         v.targets.push_back(slices[i].target);
         means.add("loss", losses[at].item<double>());
@@ -361,7 +349,7 @@ training::Metrics ReconstructionTask::evaluate() {
 }
 
 void ReconstructionTask::choose_candidate() {
-  const EvaluationMode mode(*model_);
+  const training::EvaluationMode mode(*model_);
   const std::vector<int64_t> slices = every(sets_.train->size(), kCandidateSlices);
   const auto forward = [this](const SliceBatch& b) { return model_->forward(b); };
   const std::vector<double> all = options_.mask.accelerations;
@@ -385,7 +373,7 @@ void ReconstructionTask::choose_candidate() {
 
 const training::Metrics& ReconstructionTask::test_metrics() {
   if (test_metrics_) return *test_metrics_;
-  const EvaluationMode mode(*model_);
+  const training::EvaluationMode mode(*model_);
   const std::vector<int64_t> all = every(sets_.test->size());
   shown_.clear();
   test_metrics_ = score(
@@ -406,6 +394,7 @@ void ReconstructionTask::write_results(const std::filesystem::path& folder) {
   for (const auto& [name, value] : metrics) json["test"][name] = std::isfinite(value) ? nlohmann::json(value) : nullptr;
   write_file_atomically(folder / "metrics.json", json.dump(2) + "\n");
   if (!task_.pictures || shown_.empty()) return;
+  std::sort(shown_.begin(), shown_.end(), [](const Shown& a, const Shown& b) { return a.title < b.title; });
   std::vector<data::PanelRow> rows;
   for (const Shown& s : shown_) {
     const double high = std::max(s.target.max().item<double>(), 1e-30);

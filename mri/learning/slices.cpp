@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "monarch/core/error.hpp"
+#include "monarch/core/log.hpp"
 #include "monarch/core/memory.hpp"
 #include "monarch/core/rng.hpp"
 #include "monarch/core/text.hpp"
@@ -142,10 +143,7 @@ void SliceSet::add_scan(const fs::path& file) {
     return;
   }
   if (const auto noise = scan->source->noise()) {
-    WhiteningOptions settings;
-    settings.scale = noise_scale(noise->imaging_dwell_time_us, noise->dwell_time_us,
-                                 header.relative_noise_bandwidth.value_or(0.793));
-    scan->whitening = prewhitening(noise_covariance(noise->samples), settings);
+    scan->whitening = prewhitening(*noise, header.relative_noise_bandwidth);
   }
   const size_t number = scans_.size();
   const auto& images = scan->source->images();
@@ -164,7 +162,11 @@ void SliceSet::add_scan(const fs::path& file) {
       if (wanted(images[i].slice)) places_.push_back({number, i, -1, images[i].slice, contrast});
       continue;
     }
-    const int64_t planes = covered_extent(header, 0);
+    check<DataError>(
+        header.readout == data::ReadoutAxis::x,
+        [&] { return fmt::format("{}: a volume that is read out along y cannot be cut into planes", file.string()); },
+        "convert it to ISMRMRD, where the readout is x");
+    const int64_t planes = std::min(covered_extent(header, 0), header.encoded.matrix[0]);
     for (int64_t x = 0; x < planes; ++x)
       if (wanted(x)) places_.push_back({number, i, x, x, contrast});
   }
@@ -172,7 +174,9 @@ void SliceSet::add_scan(const fs::path& file) {
 }
 
 void SliceSet::note(const std::string& text) const {
-  if (std::find(notes_.begin(), notes_.end(), text) == notes_.end()) notes_.push_back(text);
+  if (std::find(notes_.begin(), notes_.end(), text) != notes_.end()) return;
+  notes_.push_back(text);
+  log::info(text);
 }
 
 std::string SliceSet::scan_name(int64_t index) const {
@@ -198,7 +202,7 @@ at::Tensor SliceSet::stored_mask(int64_t index, const std::string& name) const {
 
 Slice SliceSet::read(int64_t index) const {
   const Place& p = places_.at(static_cast<size_t>(index));
-  const std::array<int64_t, 4> key{static_cast<int64_t>(p.scan), static_cast<int64_t>(p.image), p.plane, 0};
+  const std::array<int64_t, 3> key{static_cast<int64_t>(p.scan), static_cast<int64_t>(p.image), p.plane};
   auto found = kept_.find(key);
   if (found == kept_.end()) {
     prepare(p);
@@ -218,7 +222,7 @@ void SliceSet::prepare(const Place& place) const {
   }
   const auto keep = [&](const Place& p, Slice slice) {
     used_ += bytes_of(slice);
-    kept_.insert_or_assign({static_cast<int64_t>(p.scan), static_cast<int64_t>(p.image), p.plane, 0}, std::move(slice));
+    kept_.insert_or_assign({static_cast<int64_t>(p.scan), static_cast<int64_t>(p.image), p.plane}, std::move(slice));
   };
   data::KSpace kspace = scan.source->read(place.image);
   const auto mix = [&](const at::Tensor& matrix) {
@@ -270,6 +274,7 @@ Slice SliceSet::finish(const Place& place, const at::Tensor& kspace, const at::T
   const auto where = [&] { return fmt::format("{}, slice {}", scan.file.string(), place.slice); };
   Slice s;
   s.scan = scan.name;
+  s.file = scan.file;
   s.slice = place.slice;
   s.contrast = place.contrast;
   s.phase_axis = place.plane >= 0 || header.readout == data::ReadoutAxis::x ? 0 : 1;

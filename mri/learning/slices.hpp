@@ -21,7 +21,8 @@ struct Slice {
   at::Tensor acquired;  ///< [y, x] bool
   at::Tensor maps;      ///< [coil, y, x] complex64
   at::Tensor target;    ///< [y, x] complex64: the file's own, else the fully sampled coil-combined image
-  std::string scan;     ///< stem of the file's name
+  std::string scan;     ///< stem of the file's name: what masks follow from
+  std::string file;     ///< its path, which tells scans of one name apart
   int64_t slice = 0, contrast = 0;
   int64_t phase_axis = 0;  ///< along which one-dimensional masks undersample: 0 y, 1 x
 };
@@ -48,7 +49,7 @@ class SliceSet {
   /// Number of contrasts: the largest contrast number and 1.
   int64_t contrasts() const { return contrasts_; }
   const std::vector<std::filesystem::path>& files() const { return files_; }
-  /// What was done that a user should know ("scan.h5: sensitivities by ESPIRiT"), each once.
+  /// What was done that a user should know ("scan.h5: sensitivities by ESPIRiT"), each once, as it was logged.
   const std::vector<std::string>& notes() const { return notes_; }
   /// A mask stored in the file of a slice, [y, x] bool. Throws DataError where there is none of that name.
   at::Tensor stored_mask(int64_t index, const std::string& name) const;
@@ -74,7 +75,7 @@ class SliceSet {
   int64_t contrasts_ = 1;
   double limit_ = 0;
   mutable double used_ = 0;
-  mutable std::map<std::array<int64_t, 4>, Slice> kept_;  // by scan, image, plane and 0
+  mutable std::map<std::array<int64_t, 3>, Slice> kept_;  // by scan, image and plane
   mutable std::vector<std::string> notes_;
 };
 

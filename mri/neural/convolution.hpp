@@ -41,6 +41,8 @@ struct UnetOptions {
   int64_t width = 32;  ///< channels of the first level; each pooling doubles them
   int64_t pools = 4;
   double dropout = 0;
+  /// Rows and columns that the poolings and the normalisation need.
+  int64_t smallest_extent() const { return int64_t{2} << pools; }
 };
 
 /// The U-Net of fastMRI (Zbontar et al. 2018) and meddlr: convolutions without bias, average pooling, transposed

@@ -54,6 +54,10 @@ void ReconstructionModel::check_fit(const SliceBatch& batch) const {
       fmt::format(
           "train a model on slices of {} × {}, or take one that fits any size (unrolled, modl, patch, varnet, u-net)",
           ny, nx));
+  const int64_t least = smallest_extent();
+  check<ShapeError>(ny >= least && nx >= least, [&] {
+    return fmt::format("{}: needs slices of {} × {} at least, these are {} × {}", describe(), least, least, ny, nx);
+  });
 }
 
 std::vector<std::string> reconstruction_model_names() {
@@ -140,10 +144,10 @@ EncodingFactory read_encoding(const Config& config, const SliceShape& shape, tor
   return learned_encoding(transform);
 }
 
-double normal_macs(const SliceShape& shape) {
+double normal_macs(const SliceShape& shape, const operators::PlaneTransform* transform) {
   const double points = static_cast<double>(shape.ny * shape.nx);
-  const double fourier = 2.5 * points * std::log2(points);
-  return static_cast<double>(shape.coils) * (2 * fourier + 8 * points);
+  const double once = transform ? transform->macs() : 2.5 * points * std::log2(points);
+  return static_cast<double>(shape.coils) * (2 * once + 8 * points);
 }
 
 }  // namespace monarch::mri

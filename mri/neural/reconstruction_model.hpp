@@ -44,6 +44,8 @@ class ReconstructionModel : public torch::nn::Module {
   virtual void check_fit(const SliceBatch& batch) const;
   /// True where weights belong to the extents of the training data.
   virtual bool fixed_extents() const { return false; }
+  /// Rows and columns that a slice needs, for poolings.
+  virtual int64_t smallest_extent() const { return 1; }
 
   /// Settings to choose between where nothing is learned (a λ, say); the task takes the best on its training slices.
   virtual int64_t candidates() const { return 1; }
@@ -91,7 +93,8 @@ EncodingFactory read_encoding(const Config& config, const SliceShape& shape, tor
 /// The keys of the learned transform below `table`: per_contrast, per_coil, tied_axes, image.
 operators::PlaneOptions read_plane_options(const Config& config, const std::string& table, const std::string& kind,
                                            const SliceShape& shape);
-/// Multiplications of A^H A of one slice: two transforms and two products with the coils.
-double normal_macs(const SliceShape& shape);
+/// Multiplications of A^H A of one slice: two transforms (Fourier where `transform` is null) and two products with the
+/// coils.
+double normal_macs(const SliceShape& shape, const operators::PlaneTransform* transform = nullptr);
 
 }  // namespace monarch::mri

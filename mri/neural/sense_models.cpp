@@ -135,14 +135,7 @@ class ImageUnet final : public ReconstructionModel {
     const at::Tensor out = image_of(net_->forward(channels_of(zero_filled)));
     return residual_ ? zero_filled + out : out;
   }
-  void check_fit(const SliceBatch& batch) const override {
-    ReconstructionModel::check_fit(batch);
-    const int64_t least = int64_t{2} << options_.pools;
-    check<ShapeError>(batch.kspace.size(2) >= least && batch.kspace.size(3) >= least, [&] {
-      return fmt::format("{}: needs slices of {} × {} at least, these are {} × {}", describe(), least, least,
-                         batch.kspace.size(2), batch.kspace.size(3));
-    });
-  }
+  int64_t smallest_extent() const override { return options_.smallest_extent(); }
   std::string describe() const override {
     return fmt::format("{}U-Net, width {}, {} poolings", residual_ ? "residual " : "", options_.width, options_.pools);
   }

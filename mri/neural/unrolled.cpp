@@ -22,28 +22,7 @@ class Regulariser : public torch::nn::Module {
   virtual at::Tensor forward(const at::Tensor& image, int64_t step) const = 0;
   virtual double macs() const = 0;  // for each pixel and step
   virtual std::string describe() const = 0;
-  virtual int64_t smallest() const { return 1; }  // extent of a slice
-};
-
-class CnnRegulariser final : public Regulariser {
- public:
-  CnnRegulariser(const ResnetOptions& options, int64_t nets, const operators::LinearFactory& linear)
-      : options_(options) {
-    for (int64_t i = 0; i < nets; ++i)
-      nets_.push_back(register_module(fmt::format("net{}", i), std::make_shared<ConvolutionalNet>(options, linear)));
-  }
-  at::Tensor forward(const at::Tensor& image, int64_t step) const override {
-    const auto& net = nets_[nets_.size() == 1 ? 0 : static_cast<size_t>(step)];
-    return image + image_of(net->forward(channels_of(image)));
-  }
-  double macs() const override { return nets_.front()->macs(); }
-  std::string describe() const override {
-    return fmt::format("CNN of {} convolutions, width {}", options_.convolutions, options_.width);
-  }
-
- private:
-  ResnetOptions options_;
-  std::vector<std::shared_ptr<ConvolutionalNet>> nets_;
+  virtual int64_t smallest_extent() const { return 1; }
 };
 
 /// x ↦ U((x − mean)/std) std + mean per sample and channel: fastMRI's normalised U-Net.
@@ -54,27 +33,49 @@ at::Tensor normalised(const Unet& net, const at::Tensor& channels) {
   return net.forward((channels - mean) / std) * std + mean;
 }
 
-class UnetRegulariser final : public Regulariser {
+at::Tensor correction(const ConvolutionalNet& net, const at::Tensor& channels) {
+  return net.forward(channels);
+}
+at::Tensor correction(const Unet& net, const at::Tensor& channels) {
+  return normalised(net, channels);
+}
+
+std::string net_text(const ResnetOptions& o) {
+  return fmt::format("CNN of {} convolutions, width {}", o.convolutions, o.width);
+}
+std::string net_text(const UnetOptions& o) {
+  return fmt::format("U-Net of width {}, {} poolings", o.width, o.pools);
+}
+
+int64_t smallest_of(const ResnetOptions&) {
+  return 1;
+}
+int64_t smallest_of(const UnetOptions& o) {
+  return o.smallest_extent();
+}
+
+/// x + net(x), one net for all steps or one for each.
+template <class Net, class Options>
+class NetRegulariser final : public Regulariser {
  public:
-  UnetRegulariser(const UnetOptions& options, int64_t nets, const operators::LinearFactory& linear)
-      : options_(options) {
+  NetRegulariser(const Options& options, int64_t nets, const operators::LinearFactory& linear) : options_(options) {
     for (int64_t i = 0; i < nets; ++i)
-      nets_.push_back(register_module(fmt::format("net{}", i), std::make_shared<Unet>(options, linear)));
+      nets_.push_back(register_module(fmt::format("net{}", i), std::make_shared<Net>(options, linear)));
   }
   at::Tensor forward(const at::Tensor& image, int64_t step) const override {
     const auto& net = nets_[nets_.size() == 1 ? 0 : static_cast<size_t>(step)];
-    return image + image_of(normalised(*net, channels_of(image)));
+    return image + image_of(correction(*net, channels_of(image)));
   }
   double macs() const override { return nets_.front()->macs(); }
-  std::string describe() const override {
-    return fmt::format("U-Net of width {}, {} poolings", options_.width, options_.pools);
-  }
-  int64_t smallest() const override { return int64_t{2} << options_.pools; }
+  std::string describe() const override { return net_text(options_); }
+  int64_t smallest_extent() const override { return smallest_of(options_); }
 
  private:
-  UnetOptions options_;
-  std::vector<std::shared_ptr<Unet>> nets_;
+  Options options_;
+  std::vector<std::shared_ptr<Net>> nets_;
 };
+using CnnRegulariser = NetRegulariser<ConvolutionalNet, ResnetOptions>;
+using UnetRegulariser = NetRegulariser<Unet, UnetOptions>;
 
 class PatchRegulariser final : public Regulariser {
  public:
@@ -136,14 +137,7 @@ class Unrolled final : public ReconstructionModel {
     return x;
   }
 
-  void check_fit(const SliceBatch& batch) const override {
-    ReconstructionModel::check_fit(batch);
-    const int64_t least = regulariser_->smallest();
-    check<ShapeError>(batch.kspace.size(2) >= least && batch.kspace.size(3) >= least, [&] {
-      return fmt::format("{}: needs slices of {} × {} at least, these are {} × {}", describe(), least, least,
-                         batch.kspace.size(2), batch.kspace.size(3));
-    });
-  }
+  int64_t smallest_extent() const override { return regulariser_->smallest_extent(); }
   bool fixed_extents() const override { return transform_ != nullptr; }
   std::string describe() const override {
     std::string text =
@@ -152,8 +146,7 @@ class Unrolled final : public ReconstructionModel {
     return text;
   }
   double macs() const override {
-    double normal = normal_macs(shape_);
-    if (transform_) normal = static_cast<double>(shape_.coils) * (2 * transform_->macs() + 8.0 * shape_.ny * shape_.nx);
+    const double normal = normal_macs(shape_, transform_.get());
     const double solves =
         options_.consistency == Consistency::gradient ? 1 : static_cast<double>(options_.solver_iterations);
     const double regularise = static_cast<double>(shape_.ny * shape_.nx) * regulariser_->macs();
@@ -180,9 +173,9 @@ class VarNet final : public ReconstructionModel {
     step_size_ = register_parameter("step_size", at::ones({cascades}));
     if (sensitivity) {
       sensitivity_ = register_module("sensitivity", std::make_shared<Unet>(*sensitivity, linear));
-      smallest_ = int64_t{2} << sensitivity->pools;
+      smallest_ = sensitivity->smallest_extent();
     }
-    smallest_ = std::max(smallest_, int64_t{2} << options.pools);
+    smallest_ = std::max(smallest_, options.smallest_extent());
   }
   void set_encoding(std::shared_ptr<operators::PlaneTransform> transform) { transform_ = std::move(transform); }
 
@@ -198,13 +191,7 @@ class VarNet final : public ReconstructionModel {
     return combine(maps, to_image(k, batch));
   }
 
-  void check_fit(const SliceBatch& batch) const override {
-    ReconstructionModel::check_fit(batch);
-    check<ShapeError>(batch.kspace.size(2) >= smallest_ && batch.kspace.size(3) >= smallest_, [&] {
-      return fmt::format("{}: needs slices of {} × {} at least, these are {} × {}", describe(), smallest_, smallest_,
-                         batch.kspace.size(2), batch.kspace.size(3));
-    });
-  }
+  int64_t smallest_extent() const override { return smallest_; }
   bool fixed_extents() const override { return transform_ != nullptr; }
   std::string describe() const override {
     std::string text = fmt::format("VarNet, {} cascades, U-Net of width {}, {} poolings", nets_.size(), options_.width,
@@ -216,7 +203,9 @@ class VarNet final : public ReconstructionModel {
   double macs() const override {
     const double pixels = static_cast<double>(shape_.ny * shape_.nx);
     const double sensitivities = sensitivity_ ? sensitivity_->macs() * pixels * static_cast<double>(shape_.coils) : 0;
-    return static_cast<double>(nets_.size()) * (nets_.front()->macs() * pixels + normal_macs(shape_)) + sensitivities;
+    return static_cast<double>(nets_.size()) *
+               (nets_.front()->macs() * pixels + normal_macs(shape_, transform_.get())) +
+           sensitivities;
   }
 
  private:

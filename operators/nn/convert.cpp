@@ -42,7 +42,9 @@ std::optional<Content> content_as(const std::shared_ptr<Module>& module) {
 std::optional<Content> linear_content(const std::shared_ptr<Module>& module) {
   if (auto content = content_as<torch::nn::LinearImpl>(module)) return content;
   if (auto content = content_as<MonarchLinearImpl>(module)) return content;
-  return content_as<MonarchAdapterImpl>(module);
+  if (auto content = content_as<MonarchAdapterImpl>(module)) return content;
+  if (auto content = content_as<BlockDiagonalLinearImpl>(module)) return content;
+  return content_as<LowRankLinearImpl>(module);
 }
 
 /// The content itself as an element of a Sequential, or a LinearLayer where an activation has to come along.
@@ -97,7 +99,7 @@ std::vector<Place> linear_layers(Module& root) {
 }
 
 std::string kind(const Content& content) {
-  static const char* const names[] = {"dense", "Monarch", "adapter"};
+  static const char* const names[] = {"dense", "Monarch", "adapter", "block-diagonal", "low-rank"};
   return names[content.index()];
 }
 
@@ -147,16 +149,9 @@ ConversionReport convert(Module& root, const std::string& pattern, const std::fu
       report.kept.emplace_back(place.name, outcome.reason);
       continue;
     }
-    LayerChange entry{place.name, kind(place.content),       kind(*outcome.content),       0,
-                      0,          parameters(place.content), parameters(*outcome.content), outcome.relative_error};
-    const at::Tensor weight = std::visit([](const auto& layer) { return layer->parameters().front(); }, place.content);
-    if (const auto* monarch = std::get_if<MonarchLinear>(&place.content)) {
-      entry.in = (*monarch)->options.in;
-      entry.out = (*monarch)->options.out;
-    } else {
-      entry.in = weight.size(1);
-      entry.out = weight.size(0);
-    }
+    const LinearExtents sizes = extents(place.content);
+    LayerChange entry{place.name, kind(place.content),       kind(*outcome.content),       sizes.in,
+                      sizes.out,  parameters(place.content), parameters(*outcome.content), outcome.relative_error};
     place.exchange(*outcome.content, place.activation);
     report.changed.push_back(std::move(entry));
   }
@@ -177,16 +172,54 @@ double deviation(const at::Tensor& weight) {
   return at::linalg_vector_norm(weight).item<double>() / std::sqrt(static_cast<double>(weight.numel()));
 }
 
-void carry_over(MonarchLinearImpl& to, const torch::nn::LinearImpl& from) {
-  const bool trains = from.weight.requires_grad();
-  to.blkdiag1.set_requires_grad(trains);
-  to.blkdiag2.set_requires_grad(trains);
-  if (to.gain1.defined()) {
-    to.gain1.set_requires_grad(trains);
-    to.gain2.set_requires_grad(trains);
-  }
+/// requires_grad and the training mode of a dense layer to what replaces it.
+template <class Impl>
+void carry_over(Impl& to, const torch::nn::LinearImpl& from) {
+  for (at::Tensor parameter : to.parameters()) parameter.set_requires_grad(from.weight.requires_grad());
   if (to.bias.defined()) to.bias.set_requires_grad(from.bias.requires_grad());
   to.train(from.is_training());
+}
+
+template <class Layer>
+torch::nn::Linear dense_of(const Layer& layer) {
+  const c10::NoGradGuard no_gradient;
+  torch::nn::Linear linear(torch::nn::LinearOptions(1, 1).bias(layer->bias.defined()));
+  linear->options.in_features(layer->in());
+  linear->options.out_features(layer->out());
+  linear->weight.set_data(layer->densify().contiguous());
+  linear->weight.set_requires_grad(layer->parameters().front().requires_grad());
+  if (layer->bias.defined()) {
+    linear->bias.set_data(layer->bias.detach().clone());
+    linear->bias.set_requires_grad(layer->bias.requires_grad());
+  }
+  linear->train(layer->is_training());
+  return linear;
+}
+
+/// `nearest` makes the layer of a weight and a bias, `fresh` a new one.
+template <class Impl>
+Outcome baseline(const Place& place, const BaselineOptions& options,
+                 const std::function<std::shared_ptr<Impl>(const torch::nn::LinearImpl&, double*)>& nearest,
+                 const std::function<std::shared_ptr<Impl>(const torch::nn::LinearImpl&)>& fresh) {
+  const auto* holder = std::get_if<torch::nn::Linear>(&place.content);
+  if (!holder) return {std::nullopt, fmt::format("already {}", kind(place.content))};
+  const torch::nn::LinearImpl& dense = **holder;
+  Outcome outcome;
+  std::shared_ptr<Impl> layer;
+  if (options.project) {
+    layer = nearest(dense, &outcome.relative_error);
+  } else {
+    layer = fresh(dense);
+    layer->to(dense.weight.device(), dense.weight.scalar_type());
+    if (options.like_dense) {
+      const c10::NoGradGuard no_gradient;
+      layer->initialise_like(deviation(dense.weight));
+      if (dense.bias.defined()) layer->bias.copy_(dense.bias);
+    }
+  }
+  carry_over(*layer, dense);
+  outcome.content = Content(layer);
+  return outcome;
 }
 
 Outcome as_dense(const Content& content) {
@@ -195,6 +228,10 @@ Outcome as_dense(const Content& content) {
     outcome.content = (*monarch)->linear_part();  // exchange() keeps the activation
   } else if (const auto* adapter = std::get_if<MonarchAdapter>(&content)) {
     outcome.content = (*adapter)->to_linear();
+  } else if (const auto* blocks = std::get_if<BlockDiagonalLinear>(&content)) {
+    outcome.content = dense_of(*blocks);
+  } else if (const auto* thin = std::get_if<LowRankLinear>(&content)) {
+    outcome.content = dense_of(*thin);
   } else {
     outcome.reason = "already dense";
   }
@@ -245,6 +282,38 @@ ConversionReport to_monarch(Module& root, const std::string& pattern, const Conv
     carry_over(*monarch, dense);
     outcome.content = MonarchLinear(monarch);
     return outcome;
+  });
+}
+
+ConversionReport to_block_diagonal(Module& root, const std::string& pattern, int64_t nblocks,
+                                   const BaselineOptions& options) {
+  using Impl = BlockDiagonalLinearImpl;
+  return convert(root, pattern, [&](const Place& place) {
+    return baseline<Impl>(
+        place, options,
+        [&](const auto& dense, double* error) { return Impl::from_dense(dense.weight, dense.bias, nblocks, error); },
+        [&](const auto& dense) {
+          return std::make_shared<Impl>(dense.weight.size(1), dense.weight.size(0), nblocks, dense.bias.defined());
+        });
+  });
+}
+
+ConversionReport to_low_rank(Module& root, const std::string& pattern, int64_t rank, int64_t nblocks,
+                             const BaselineOptions& options) {
+  using Impl = LowRankLinearImpl;
+  const auto rank_of = [&](const torch::nn::LinearImpl& dense) {
+    return rank > 0 ? rank : matching_rank(dense.weight.size(1), dense.weight.size(0), nblocks);
+  };
+  return convert(root, pattern, [&](const Place& place) {
+    return baseline<Impl>(
+        place, options,
+        [&](const auto& dense, double* error) {
+          return Impl::from_dense(dense.weight, dense.bias, rank_of(dense), error);
+        },
+        [&](const auto& dense) {
+          return std::make_shared<Impl>(dense.weight.size(1), dense.weight.size(0), rank_of(dense),
+                                        dense.bias.defined());
+        });
   });
 }
 

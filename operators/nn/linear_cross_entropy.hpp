@@ -12,8 +12,8 @@ struct CrossEntropyOptions {
   int64_t ignore_index = -100;  ///< rows with this target count for nothing
   double label_smoothing = 0;   ///< e in [0, 1): target (1 − e)·one-hot + e / vocabulary
   bool sum = false;             ///< over the rows that count, instead of their mean
-  int64_t chunk_bytes =
-      int64_t{64} << 20;  ///< memory for the logits of some rows; at least one row is computed at a time
+  /// Memory for the logits of some rows, one row at least.
+  int64_t chunk_bytes = int64_t{128} << 20;
 };
 
 /// −log softmax(x Wᵀ + b)[target], mean or sum over rows; as at::cross_entropy of the full logits, NaN where no row

@@ -18,24 +18,23 @@ struct Overload : Functions... {
   using Functions::operator()...;
 };
 
-struct Extents {
-  int64_t in, out;
-};
+}  // namespace
 
-Extents extents(const Content& content) {
+LinearExtents extents(const Content& content) {
   return std::visit(Overload{[](const torch::nn::Linear& l) {
-                               return Extents{l->weight.size(1), l->weight.size(0)};
+                               return LinearExtents{l->weight.size(1), l->weight.size(0)};
                              },
                              [](const MonarchLinear& l) {
-                               return Extents{l->options.in, l->options.out};
+                               return LinearExtents{l->options.in, l->options.out};
                              },
                              [](const MonarchAdapter& l) {
-                               return Extents{l->weight.size(1), l->weight.size(0)};
+                               return LinearExtents{l->weight.size(1), l->weight.size(0)};
+                             },
+                             [](const auto& l) {
+                               return LinearExtents{l->in(), l->out()};
                              }},
                     content);
 }
-
-}  // namespace
 
 LinearLayerImpl::LinearLayerImpl(int64_t in, int64_t out, bool bias, Activation activation)
     : LinearLayerImpl(torch::nn::Linear(torch::nn::LinearOptions(in, out).bias(bias)), activation) {}
@@ -58,7 +57,7 @@ void LinearLayerImpl::adopt() {
 }
 
 void LinearLayerImpl::replace(Content content) {
-  const Extents had = extents(content_), got = extents(content);
+  const LinearExtents had = extents(content_), got = extents(content);
   check<ShapeError>(had.in == got.in && had.out == got.out, [&] {
     return fmt::format("linear layer {} -> {}: cannot become one {} -> {}", had.in, had.out, got.in, got.out);
   });
@@ -99,8 +98,8 @@ int64_t LinearLayerImpl::out() const {
 int64_t LinearLayerImpl::macs() const {
   return std::visit(
       Overload{[](const torch::nn::Linear& l) { return l->weight.numel(); },
-               [](const MonarchLinear& l) { return l->macs(); },
-               [](const MonarchAdapter& l) { return l->weight.numel() + l->blkdiag1.numel() + l->blkdiag2.numel(); }},
+               [](const MonarchAdapter& l) { return l->weight.numel() + l->blkdiag1.numel() + l->blkdiag2.numel(); },
+               [](const auto& l) { return l->macs(); }},
       content_);
 }
 

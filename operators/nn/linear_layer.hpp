@@ -7,12 +7,15 @@
 #include <functional>
 #include <variant>
 
+#include "monarch/operators/nn/block_diagonal_linear.hpp"
+#include "monarch/operators/nn/low_rank_linear.hpp"
 #include "monarch/operators/nn/monarch_adapter.hpp"
 #include "monarch/operators/nn/monarch_linear.hpp"
 
 namespace monarch::operators {
 
-/// act(linear map), where the map is dense, Monarch or dense with an adapter, and may become another one in place.
+/// act(linear map), where the map is dense, Monarch, block-diagonal, low-rank or dense with an adapter, and may become
+/// another one in place.
 ///
 /// C++ modules hold typed children (`torch::nn::Linear fc`), which torch::nn::Module::replace_module does not update: a
 /// layer exchanged that way is never called. Models that are to be converted (convert.hpp) hold a LinearLayer instead.
@@ -20,7 +23,7 @@ namespace monarch::operators {
 /// "fc.bias", so that checkpoints look as if the content stood there itself.
 class LinearLayerImpl : public torch::nn::Cloneable<LinearLayerImpl> {
  public:
-  using Content = std::variant<torch::nn::Linear, MonarchLinear, MonarchAdapter>;
+  using Content = std::variant<torch::nn::Linear, MonarchLinear, MonarchAdapter, BlockDiagonalLinear, LowRankLinear>;
 
   /// Dense, initialised as torch::nn::Linear.
   LinearLayerImpl(int64_t in, int64_t out, bool bias = true, Activation activation = Activation::none);
@@ -55,6 +58,12 @@ class LinearLayerImpl : public torch::nn::Cloneable<LinearLayerImpl> {
 };
 
 TORCH_MODULE(LinearLayer);
+
+/// What a content maps: x [..., in] -> [..., out].
+struct LinearExtents {
+  int64_t in = 0, out = 0;
+};
+LinearExtents extents(const LinearLayerImpl::Content& content);
 
 /// What a model says of a layer it needs.
 struct LinearSpec {

@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/modules/normalization.h>
 
+#include <algorithm>
 #include <set>
 
 #include "monarch/core/error.hpp"
@@ -13,13 +16,18 @@ namespace {
 
 class Groups {
  public:
-  explicit Groups(int64_t base_in) : base_in_(base_in) {}
+  explicit Groups(const ParameterGroupOptions& options) : options_(options) {}
 
   void visit(const torch::nn::Module& module, const std::string& prefix) {
+    const bool decays = decays_here(module);
+    std::vector<std::string> exceptions;
+    if (const auto* named = dynamic_cast<const WithoutWeightDecay*>(&module)) exceptions = named->without_weight_decay();
     for (const auto& item : module.named_parameters(/*recurse=*/false)) {
       const at::Tensor& tensor = item.value();
       if (!tensor.requires_grad() || !seen_.insert(tensor.unsafeGetTensorImpl()).second) continue;
-      groups_.push_back({prefix + item.key(), tensor, multiplier(module, tensor), tensor.dim() >= 2});
+      const bool excepted = std::find(exceptions.begin(), exceptions.end(), item.key()) != exceptions.end();
+      groups_.push_back({prefix + item.key(), tensor, multiplier(module, tensor),
+                         decays && !excepted && tensor.dim() >= 2});
     }
     for (const auto& child : module.named_children()) visit(*child.value(), prefix + child.key() + ".");
   }
@@ -27,6 +35,11 @@ class Groups {
   std::vector<ParameterGroup> take() { return std::move(groups_); }
 
  private:
+  bool decays_here(const torch::nn::Module& module) const {
+    if (dynamic_cast<const torch::nn::EmbeddingImpl*>(&module)) return options_.decay_embeddings;
+    return dynamic_cast<const torch::nn::LayerNormImpl*>(&module) == nullptr;
+  }
+
   double multiplier(const torch::nn::Module& module, const at::Tensor& tensor) const {
     const auto* monarch = dynamic_cast<const MonarchLinearImpl*>(&module);
     const auto* dense = dynamic_cast<const torch::nn::LinearImpl*>(&module);
@@ -34,24 +47,25 @@ class Groups {
       if (const auto* content = std::get_if<MonarchLinear>(&layer->content())) monarch = content->get();
       if (const auto* content = std::get_if<torch::nn::Linear>(&layer->content())) dense = content->get();
     }
-    if (monarch && tensor.is_same(monarch->blkdiag1)) return monarch->multipliers(base_in_).first;
-    if (monarch && tensor.is_same(monarch->blkdiag2)) return monarch->multipliers(base_in_).second;
-    if (dense && base_in_ > 0 && tensor.is_same(dense->weight)) {
-      return static_cast<double>(base_in_) / static_cast<double>(dense->weight.size(1));
+    if (monarch && tensor.is_same(monarch->blkdiag1)) return monarch->multipliers(options_.base_in).first;
+    if (monarch && tensor.is_same(monarch->blkdiag2)) return monarch->multipliers(options_.base_in).second;
+    if (dense && options_.base_in > 0 && tensor.is_same(dense->weight)) {
+      return static_cast<double>(options_.base_in) / static_cast<double>(dense->weight.size(1));
     }
     return 1;
   }
 
-  int64_t base_in_;
+  ParameterGroupOptions options_;
   std::set<const void*> seen_;
   std::vector<ParameterGroup> groups_;
 };
 
 }  // namespace
 
-std::vector<ParameterGroup> parameter_groups(const torch::nn::Module& root, int64_t base_in) {
-  check<ConfigError>(base_in >= 0, [&] { return fmt::format("parameter groups: a base width of {}", base_in); });
-  Groups groups(base_in);
+std::vector<ParameterGroup> parameter_groups(const torch::nn::Module& root, const ParameterGroupOptions& options) {
+  check<ConfigError>(options.base_in >= 0,
+                     [&] { return fmt::format("parameter groups: a base width of {}", options.base_in); });
+  Groups groups(options);
   groups.visit(root, "");
   return groups.take();
 }

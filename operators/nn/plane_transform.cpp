@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>

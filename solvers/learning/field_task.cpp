@@ -13,6 +13,7 @@
 #include "monarch/core/rng.hpp"
 #include "monarch/data/npy.hpp"
 #include "monarch/solvers/learning/results.hpp"
+#include "monarch/training/evaluation_mode.hpp"
 
 namespace monarch::solvers {
 namespace {
@@ -21,22 +22,6 @@ constexpr int64_t kFitBatch = 64;        // samples read at a time for statistic
 constexpr int64_t kShownSamples = 3;     // in pictures
 constexpr double kGraphBytes = 1 << 30;  // of a rollout in one graph, above which "auto" recomputes
 constexpr double kMapsPerStep = 400;     // fields that a step's graph holds, as an FNO of width 20 through ATen does
-
-/// Switches to evaluation mode, and back to what was.
-class EvaluationMode {
- public:
-  explicit EvaluationMode(torch::nn::Module& module) : module_(module), training_(module.is_training()) {
-    module_.eval();
-  }
-  ~EvaluationMode() { module_.train(training_); }
-  EvaluationMode(const EvaluationMode&) = delete;
-  EvaluationMode& operator=(const EvaluationMode&) = delete;
-
- private:
-  torch::nn::Module& module_;
-  bool training_;
-  at::NoGradGuard no_gradients_;
-};
 
 void add_prefixed(training::Metrics& metrics, const FieldScores& scores, const std::string& suffix) {
   for (const auto& [name, value] : scores.metrics) metrics.emplace_back(name + suffix, value);
@@ -208,7 +193,7 @@ std::string FieldTask::describe_samples(std::span<const int64_t> ids) const {
 }
 
 void FieldTask::run_test(const std::function<void(const FieldBatch&, const at::Tensor&)>& see) {
-  const EvaluationMode mode(model_->network());
+  const training::EvaluationMode mode(model_->network());
   const auto predict = [this](const FieldBatch& batch) { return model_->predict(batch.input, batch.target.size(1)); };
   test_ = score(data_.test, predict, see);
   extra_.clear();

@@ -251,3 +251,25 @@ TEST_CASE("the MRI benchmarks run without peers and refuse options that make no 
     REQUIRE_FALSE(refused.errors.empty());
   }
 }
+
+TEST_CASE("the models benchmark compares with PyTorch, counts multiplications and refuses unknown models") {
+  const TemporaryFolder folder;
+  const auto run =
+      run_monarch(folder.path(), "bench models --quick --models vit,mixer --threads-list 1 --json-file report.json");
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  REQUIRE_THAT(run.output, Contains("inference-32") && Contains("goals"));
+  const auto report = read_json(folder / "report.json");
+  for (const auto* name : {"vit", "mixer"}) {
+    const auto& model = report["cases"][0]["models"][name];
+    if (report["missing"].empty()) REQUIRE(model["agreement"].get<double>() <= 1e-4);
+    for (const auto* job : {"step", "inference-1", "inference-32"}) {
+      for (const auto* program : {"dense", "monarch"})
+        REQUIRE(model["jobs"][job][program]["seconds"].get<double>() > 0);
+      REQUIRE(model["jobs"][job]["macs_ratio"].get<double>() > 1.2);
+    }
+  }
+  const auto unknown = run_monarch(folder.path(), "bench models --quick --models gpt3");
+  REQUIRE(unknown.exit_code == 2);
+  REQUIRE_THAT(unknown.errors, Contains("gpt3") && Contains("gpt2"));
+}

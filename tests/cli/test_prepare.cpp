@@ -130,6 +130,11 @@ TEST_CASE("monarch prepare: wrong usage and damaged folders end in a message and
       {"text a.txt --validation empty.txt --validation-fraction 0.1 -o o " + gpt2, 2, "--validation-fraction"},
       {"text a.txt --wikitext --documents line -o o " + gpt2, 2, "--wikitext"},
       {"text a.txt --validation-fraction 2 -o o " + gpt2, 2, "--validation-fraction"},
+      {"text a.txt -o o --tokenizer gpt2", 2, "without --vocabulary"},
+      {"text a.txt -o o --tokenizer bytes --vocabulary .", 2, "with --vocabulary"},
+      {"text a.txt -o o --vocabulary-size 300 " + bert, 2, "--vocabulary-size"},
+      {"text a.txt -o o --vocabulary-size 256 " + gpt2, 2, "at least 257"},
+      {"text a.txt -o o --vocabulary-size 100000 " + gpt2, 2, "601 tokens"},
       {"text none.txt -o o " + gpt2, 3, "none.txt: no such file"},
       {"text empty.txt -o o " + gpt2, 3, "is empty"},
       {"text a.txt -o a.txt " + gpt2, 3, "output folder expected"},
@@ -149,5 +154,67 @@ TEST_CASE("monarch prepare: wrong usage and damaged folders end in a message and
     REQUIRE(result.exit_code == exit_code);
     REQUIRE_THAT(result.errors, Contains(message));
     REQUIRE_FALSE(fs::exists(folder / "o"));
+    REQUIRE_FALSE(fs::exists(folder / ".o.unfinished"));
+  }
+}
+
+TEST_CASE("monarch prepare text: bytes and the beginning of a vocabulary give the text back") {
+  const TemporaryFolder folder;
+  write_text(folder / "a.txt", lines(50));
+  double last = 1e9;
+  for (const std::string options : {"--tokenizer bytes", "--vocabulary-size 400 " + gpt2, gpt2}) {
+    const auto json = prepare(folder, "a.txt --validation-fraction 0 --no-separator -o out " + options);
+    REQUIRE(json["tokenizer"] == "gpt2");
+    REQUIRE(json["vocabulary"] == (options == gpt2 ? 601 : options.starts_with("--tok") ? 257 : 400));
+    REQUIRE(json["splits"]["train"]["tokens"].get<double>() < last);
+    last = json["splits"]["train"]["tokens"];
+    REQUIRE(run_monarch(folder.path(), "prepare decode out --count 100000 --verify").output == lines(50));
+    fs::remove_all(folder / "out");
+  }
+}
+
+TEST_CASE("monarch prepare text: a killed run goes on, and its files are those of an uninterrupted one") {
+  const TemporaryFolder folder;
+  write_text(folder / "a.txt", lines(3));
+  write_text(folder / "b.txt", lines(200000));
+  write_text(folder / "c.txt", lines(20000));
+  const std::string program = MONARCH_PROGRAM;
+  for (const std::string documents : {"line", "file"}) {
+    const std::string arguments =
+        "prepare text a.txt b.txt c.txt --seed 3 --validation-fraction 0.3 --save-minutes 0 "
+        "--threads 1 --documents " +
+        documents + " " + gpt2 + "-o out";
+    const fs::path state = folder / ".out.unfinished/state.json";
+    // Killed twice, each time when a new state within b.txt is there.
+    for (int kill = 0; kill < 2; ++kill) {
+      write_text(folder / "before", fs::exists(state) ? read_bytes(state) : "");
+      write_text(folder / "kill.sh", "'" + program + "' -q " + arguments +
+                                         " &\npid=$!\nstate=.out.unfinished/state.json\n"
+                                         "while kill -0 $pid && { ! grep -q '\"file\": 1,' $state || cmp -s before "
+                                         "$state; }; do sleep 0.01; done\n"
+                                         "kill -9 $pid\nwait $pid\n");
+      const auto killed = run_command("cd '" + folder.path().string() + "' && sh kill.sh 2>&1");
+      INFO(killed.output);
+      REQUIRE(killed.exit_code == 128 + 9);
+      REQUIRE(fs::exists(state));
+      REQUIRE_FALSE(fs::exists(folder / "out"));
+    }
+    const auto other = run_monarch(folder.path(), arguments + " --no-separator");
+    REQUIRE(other.exit_code == 2);
+    REQUIRE_THAT(other.errors, Contains("unfinished run") && Contains("other separator") && Contains("--restart"));
+    const auto resumed = run_monarch(folder.path(), arguments);
+    INFO(resumed.errors);
+    REQUIRE(resumed.exit_code == 0);
+    REQUIRE_THAT(resumed.errors, Contains("going on in b.txt"));
+    REQUIRE_FALSE(fs::exists(folder / ".out.unfinished"));
+    fs::rename(folder / "out", folder / "resumed");
+    REQUIRE(run_monarch(folder.path(), arguments).exit_code == 0);
+    for (const auto* name : {"train.npy", "validation.npy"})
+      REQUIRE(read_bytes(folder / "resumed" / name) == read_bytes(folder / "out" / name));
+    auto a = read_json(folder / "resumed/tokens.json"), b = read_json(folder / "out/tokens.json");
+    a.erase("provenance"), b.erase("provenance");
+    REQUIRE(a == b);
+    fs::remove_all(folder / "out");
+    fs::remove_all(folder / "resumed");
   }
 }

@@ -247,6 +247,7 @@ const std::vector<Target>& targets() {
       {"cifar", cifar, cifar_seeds, 3000},
       {"digits", digits, digits_seeds},
       {"picture", picture, picture_seeds},
+      {"glue", glue, glue_seeds},
       {"safetensors", safetensors, safetensors_seeds},
       {"pickle", pickle, pickle_seeds},
       {"torch_checkpoint", torch_checkpoint, torch_seeds},

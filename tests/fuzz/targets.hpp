@@ -52,6 +52,8 @@ void cifar(const uint8_t* bytes, size_t count);
 void digits(const uint8_t* bytes, size_t count);
 /// A JPEG or PNG file.
 void picture(const uint8_t* bytes, size_t count);
+/// A file of each task of GLUE.
+void glue(const uint8_t* bytes, size_t count);
 
 struct Target {
   const char* name;

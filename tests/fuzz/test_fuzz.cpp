@@ -146,6 +146,9 @@ TEST_CASE("damaged tokens.json files end in a message") {
 TEST_CASE("damaged token files end in a message") {
   run(find("token_file"));
 }
+TEST_CASE("damaged files of GLUE end in a message") {
+  run(find("glue"));
+}
 TEST_CASE("damaged MNIST files end in a message") {
   run(find("idx"));
 }

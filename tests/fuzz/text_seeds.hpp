@@ -12,5 +12,6 @@ std::vector<std::string> wordpiece_vocabulary_seeds();
 std::vector<std::string> tokenizer_json_seeds();
 std::vector<std::string> token_set_seeds();
 std::vector<std::string> token_file_seeds();
+std::vector<std::string> glue_seeds();
 
 }  // namespace monarch::fuzz

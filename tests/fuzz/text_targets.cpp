@@ -11,6 +11,7 @@
 #include "fuzz/text_seeds.hpp"
 #include "monarch/core/error.hpp"
 #include "monarch/data/text/documents.hpp"
+#include "monarch/data/text/glue.hpp"
 #include "monarch/data/text/token_set.hpp"
 #include "monarch/data/text/tokenizer.hpp"
 #include "monarch/data/text/unicode.hpp"
@@ -117,6 +118,18 @@ void token_file(const uint8_t* bytes, size_t count) {
   }
 }
 
+void glue(const uint8_t* bytes, size_t count) {
+  for (const data::GlueTask& task : data::glue_tasks()) {
+    try {
+      const auto file = data::parse_glue(task, view(bytes, count), "a.tsv");
+      if (file.examples.empty()) __builtin_trap();
+      for (const auto& example : file.examples)
+        if (!(example.label >= 0 && example.label <= 5)) __builtin_trap();
+    } catch (const DataError&) {
+    }
+  }
+}
+
 std::vector<std::string> text_seeds() {
   return {std::string(sample), " = Title = \n \n Text , with @-@ marks . \n\n = = Section = = \n 3 @.@ 14",
           "int main() {\n\treturn f(\"a\\n\");  // x\r\n}\n",
@@ -163,6 +176,13 @@ std::vector<std::string> token_file_seeds() {
     writer.finish();
   }
   return {file_bytes(folder / "1000"), file_bytes(folder / "100000")};
+}
+
+std::vector<std::string> glue_seeds() {
+  return {"gj04\t1\t\tThe cat.\ngj04\t0\t*\tCat the.\n", "index\tsentence1\tsentence2\tlabel\r\n0\ta\tb\t1\r\n",
+          "\xef\xbb\xbfQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t2\t3\ta \"b\tc\n",
+          "index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.750\n",
+          "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\ta\tb\t0\n1\t2\n"};
 }
 
 }  // namespace monarch::fuzz

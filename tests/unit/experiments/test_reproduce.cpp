@@ -137,6 +137,35 @@ TEST_CASE("an experiment's settings merge from general to special") {
   REQUIRE(f.load("paper").scaled.empty());
 }
 
+TEST_CASE("a column can go on from another's runs, and a row can differ in one column") {
+  Fixture f;
+  std::string text = kText;
+  const auto replace = [&](const std::string& what, const std::string& by) { text.replace(text.find(what), what.size(), by); };
+  replace("name = \"hard\"\n", "name = \"hard\"\nafter = \"easy\"\n");
+  replace("file = \"{data}/hard.mat\"", "start = \"{out}/runs/{row}/easy/seed{seed}\"");
+  replace("name = \"monarch-no\"", "name = \"monarch-no\"\n[row.column.hard.run.training]\nbatch = 7");
+  replace("[preset.paper]", "[preset.paper]\nseeds = [1, 2, 3]\n[preset.paper.row.base.column.hard.run.training]\nbatch = 9");
+  std::ofstream(f.toml) << text;
+  const Experiment e = f.load("paper");
+  REQUIRE(e.columns[1].after == "easy");
+  REQUIRE(e.run_config(1, 1, 2).text("data.start") == (f.out / "runs/ours/easy/seed2").string());
+  REQUIRE(e.run_config(1, 1, 2).integer("training.batch") == 7);
+  REQUIRE(e.run_config(1, 0, 2).integer("training.batch") == 20);
+  REQUIRE(e.run_config(0, 1, 2).integer("training.batch") == 9);
+  run_experiment(e, {f.out, f.program, 2, 1});
+  std::ifstream calls(f.folder.path() / "calls");
+  int64_t trained = 0;
+  for (std::string line; std::getline(calls, line);) {
+    if (!line.starts_with("train")) continue;
+    REQUIRE((line.find("/hard/") != std::string::npos) == (trained >= 6));
+    ++trained;
+  }
+  REQUIRE(trained == 12);
+  replace("after = \"easy\"", "after = \"hard\"");
+  std::ofstream(f.toml) << text;
+  REQUIRE_THROWS_WITH(f.load("paper"), Contains("must stand before it"));
+}
+
 TEST_CASE("mistakes in an experiment file are named") {
   Fixture f;
   REQUIRE_THROWS_WITH(f.load("smok"), Contains("did you mean 'smoke'?"));
@@ -169,6 +198,7 @@ TEST_CASE("an experiment tunes, trains, and a second run repeats nothing") {
   REQUIRE(std::abs(*s.cells[1][0].paper_change + 0.5) <= 1e-12);
   REQUIRE(!s.cells[1][1].paper_change);
   REQUIRE(!s.cells[0][0].change);
+  REQUIRE(std::abs(average_of(s.cells[0]) - (s.cells[0][0].mean + s.cells[0][1].mean) / 2) <= 1e-12);
 
   fs::remove(f.out / "runs/ours/hard/seed2/result.json");
   const auto again = run_experiment(e, {f.out, f.program, 1, 1});

@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <filesystem>
 #include <map>
 
@@ -183,4 +185,27 @@ TEST_CASE("evaluation repeats, and a restored network gives the same images", "[
   REQUIRE_THROWS_WITH(LearnedReconstruction::load(folder / "fields"),
                       Contains("monarch predict") && Contains("rollout"));
   REQUIRE_THROWS_AS(LearnedReconstruction::load(folder / "nothing"), DataError);
+}
+
+TEST_CASE("test scans of one name in two folders are two volumes", "[learned]") {
+  const test::TemporaryFolder folder;
+  for (const std::string name : {"x", "y"}) {
+    std::filesystem::create_directories(folder / name);
+    write_scan(folder / name / "b.h5", data::ScanFormat::skm_tea, 2, 1, name);
+  }
+  std::filesystem::copy_file(folder / "x" / "b.h5", folder / "a.h5");
+  const auto psnr = [&](const std::string& tests) {
+    const Config config =
+        Config::parse("[data]\ntrain = [\"" + (folder / "a.h5").string() + "\"]\ntest = [" + tests +
+                      "]\n[data.mask]\nacceleration = [2]\ncalibration = 6\n[task]\nkind = \"reconstruction\"\n" +
+                      "[model]\nname = \"sense\"\n");
+    const auto task = make_task(config);
+    const std::map<std::string, double> metrics(task->test_metrics().begin(), task->test_metrics().end());
+    return metrics.at("psnr");
+  };
+  const auto quoted = [&](const char* name) { return fmt::format("\"{}\"", (folder / name / "b.h5").string()); };
+  const std::string x = quoted("x"), y = quoted("y");
+  const double first = psnr(x), second = psnr(y);
+  REQUIRE(std::abs(first - second) > 0.1);  // Negative control: they are different scans.
+  REQUIRE(psnr(x + ", " + y) == Approx((first + second) / 2).epsilon(1e-6));
 }

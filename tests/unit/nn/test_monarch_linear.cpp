@@ -334,7 +334,7 @@ TEST_CASE("parameter groups: multipliers of mup, no decay on vectors, frozen and
   model->push_back("sixth", LinearLayer(32, 16));
   shared->bias.set_requires_grad(false);
   std::map<std::string, ParameterGroup> groups;
-  for (const auto& group : parameter_groups(*model, 16)) REQUIRE(groups.emplace(group.name, group).second);
+  for (const auto& group : parameter_groups(*model, {.base_in = 16})) REQUIRE(groups.emplace(group.name, group).second);
   REQUIRE(groups.size() == 5 + 3 + 1 + 3 + 2);
   REQUIRE(groups.at("first.blkdiag1").lr_multiplier == 16.0 / 16 / 2);
   REQUIRE(groups.at("first.blkdiag2").lr_multiplier == 16.0 / 8 / 2);
@@ -347,5 +347,5 @@ TEST_CASE("parameter groups: multipliers of mup, no decay on vectors, frozen and
   REQUIRE(groups.at("fifth.blkdiag1").lr_multiplier == 1);
   REQUIRE(groups.at("sixth.weight").lr_multiplier == 0.5);
   REQUIRE(parameter_groups(*model).front().lr_multiplier == 2);
-  REQUIRE_THROWS_AS(parameter_groups(*model, -1), ConfigError);
+  REQUIRE_THROWS_AS(parameter_groups(*model, {.base_in = -1}), ConfigError);
 }

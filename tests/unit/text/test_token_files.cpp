@@ -138,3 +138,26 @@ TEST_CASE("documents: every byte is in one of them") {
   REQUIRE(data::is_blank(" \r\n\t"));
   REQUIRE_FALSE(data::is_blank(" x"));
 }
+
+TEST_CASE("an unfinished token file goes on behind any place, as if it had been written at once") {
+  const TemporaryFolder folder;
+  const data::TokenIds ids{5, 3, 9, 1, 7, 2};
+  const uint32_t whole = write_tokens(folder / "a.npy", ids, 10);
+  uint32_t checksum = 0;
+  {
+    data::TokenWriter writer(folder / "b.npy", 10);
+    writer.append(std::span(ids).first(4));
+    writer.sync();
+    checksum = writer.checksum();
+    writer.append(data::TokenIds{8, 8, 8});  // lost: no state was kept behind them
+  }
+  {
+    data::TokenWriter writer(folder / "b.npy", 10, 4, checksum);
+    writer.append(std::span(ids).subspan(4));
+    writer.finish();
+    REQUIRE(writer.checksum() == whole);
+  }
+  REQUIRE(file_text(folder / "b.npy") == file_text(folder / "a.npy"));
+  REQUIRE_THROWS_WITH(data::TokenWriter(folder / "b.npy", 10, 7, 0), Contains("expected 7 tokens"));
+  REQUIRE_THROWS_AS(data::TokenWriter(folder / "c.npy", 10, 0, 0), DataError);
+}

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "monarch/core/error.hpp"
+#include "monarch/data/text/small_vocabulary.hpp"
 #include "monarch/data/text/tokenizer.hpp"
 #include "support/support.hpp"
 #include "text_files.hpp"
@@ -134,4 +135,17 @@ TEST_CASE("folders without a vocabulary") {
   std::filesystem::remove(folder / "vocab.txt");
   std::filesystem::copy_file(golden_tokenizers / "gpt2_tokenizer.json", folder / "tokenizer.json");
   REQUIRE_THROWS_WITH(data::load_tokenizer("bert", folder.path()), Contains("is a vocabulary of gpt2, expected bert"));
+}
+
+TEST_CASE("the beginning of BERT's vocabulary keeps ids, and what it cannot spell is [UNK]") {
+  const std::string text = file_text(golden_tokenizers / "bert/vocab.txt");
+  const auto whole = data::parse_bert({text, "vocab.txt"});
+  const auto smaller = data::parse_bert({data::smaller_vocabulary({text, "vocab.txt"}, 200), "smaller"});
+  REQUIRE(smaller->size() == 200);
+  for (int64_t id = 0; id < 200; ++id) REQUIRE(smaller->token(id) == whole->token(id));
+  REQUIRE(smaller->special() == whole->special());
+  const std::string last(whole->token(whole->size() - 1));
+  REQUIRE_FALSE(smaller->find(last).has_value());
+  REQUIRE_THROWS_WITH(data::smaller_vocabulary({text, "vocab.txt"}, 2), Contains("a vocabulary of 2 tokens"));
+  REQUIRE_THROWS_WITH(data::smaller_vocabulary({text, "vocab.txt"}, 501), Contains("to 500"));
 }

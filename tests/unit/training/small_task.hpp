@@ -100,12 +100,16 @@ class SmallTask : public training::Task {
             {"l2", (error.norm() / y.norm()).item<double>()}};
   }
   std::string selection_metric() const override { return "l2"; }
+  double flops_per_sample() const override { return flops; }
+  int64_t tokens_per_sample() const override { return tokens; }
   std::map<std::string, at::Tensor> constants() const override { return {{"mean", at::full({1}, 0.5)}}; }
   void write_results(const std::filesystem::path& folder) override { results = folder; }
 
   std::function<void(std::span<const int64_t>, const training::Step&)> before;  ///< each gradient
   std::function<training::Metrics()> scripted;                                  ///< instead of evaluate()
   double loss_factor = 1;
+  double flops = 0;
+  int64_t tokens = 0;
   std::filesystem::path results;
 
  private:

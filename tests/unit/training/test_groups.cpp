@@ -61,6 +61,56 @@ TEST_CASE("2 and 3 processes train to the weights of one process with the whole 
   REQUIRE(difference(folder / "different", folder / "one") >= 1e-3);
 }
 
+TEST_CASE("a sharded optimiser makes the steps of a whole one, and resumes with another number of processes") {
+  for (const char* optimiser : {"kind = \"adamw\"", "kind = \"adam_fno\"", "kind = \"lamb\"",
+                                "kind = \"lamb\", variant = \"nvidia\"", "kind = \"lamb\", variant = \"deepspeed\"",
+                                "kind = \"sgd\""}) {
+    INFO(optimiser);
+    const TemporaryFolder folder;
+    const std::string text = fmt::format("{}optimiser = {{{}, learning_rate = 1e-2}}\n", kConfig, optimiser);
+    write_text(folder / "one.toml", text);
+    write_text(folder / "run.toml", text + "zero = 1\n");
+    const bool often = std::string(optimiser).find("nvidia") != std::string::npos;
+    Worker one(folder / "one.toml", folder / "one");
+    REQUIRE(one.wait() == 0);
+    const auto finish = [&](const fs::path& out, int size) {
+      WorkerGroup group(folder / "run.toml", out, size);
+      for (auto& worker : group.workers) {
+        const int code = worker->wait();
+        INFO(group.output());
+        REQUIRE(code == 0);
+      }
+    };
+    finish(folder / "two", 2);
+    REQUIRE(difference(folder / "two", folder / "one") <= 1e-11);
+    if (!often) continue;
+    WorkerGroup killed(folder / "run.toml", folder / "changed", 2, "announce=1 pause=10");
+    REQUIRE(killed.workers[1]->says("gradient of step 7\n"));
+    killed.workers[1]->kill(SIGKILL);
+    REQUIRE(killed.workers[0]->wait() == 1);
+    finish(folder / "changed", 3);
+    REQUIRE(difference(folder / "changed", folder / "one") <= 1e-11);
+  }
+}
+
+TEST_CASE("each process keeps its part of the moments") {
+  const TemporaryFolder folder;
+  std::string text = kConfig;
+  write_text(folder / "run.toml", text + "zero = 1\n");
+  WorkerGroup group(folder / "run.toml", folder / "out", 2, "moments=1");
+  int64_t sum = 0;
+  for (auto& worker : group.workers) {
+    REQUIRE(worker->wait() == 0);
+    const std::string said = worker->output();
+    const auto at = said.find("moments ");
+    REQUIRE(at != std::string::npos);
+    const int64_t bytes = std::stoll(said.substr(at + 8));
+    REQUIRE(bytes <= 8 * 2 * 90 / 2 + 16);
+    sum += bytes;
+  }
+  REQUIRE(sum == 8 * 2 * (4 * 8 + 8 + 8 * 2 + 2 + 2 * 8 + 3));  // float64, two moments of each number
+}
+
 TEST_CASE("a signal to one process stops all of them behind the same step, with a checkpoint") {
   const TemporaryFolder folder;
   write_text(folder / "run.toml", kConfig);

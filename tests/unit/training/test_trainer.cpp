@@ -1,9 +1,12 @@
 // The loop in one process.
 #include <ATen/ATen.h>
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <numeric>
+#include <sstream>
 
 #include "monarch/core/error.hpp"
 #include "monarch/training/checkpoint.hpp"
@@ -325,6 +328,24 @@ TEST_CASE("a loss or gradient that is not finite names epoch, step and samples, 
   }
 }
 
+TEST_CASE("a variant of lamb brings its own defaults, which keys replace") {
+  const auto options = [](const std::string& more) {
+    return SmallRun("[training]\noptimiser = {kind = \"lamb\"" + more + "}").options;
+  };
+  const auto nvidia = options(", variant = \"nvidia\""), deepspeed = options(", variant = \"deepspeed\"");
+  REQUIRE(nvidia.clip_norm == 1);
+  REQUIRE(nvidia.optimiser.epsilon == 1e-6);
+  REQUIRE(deepspeed.clip_norm == 0);
+  REQUIRE(deepspeed.optimiser.epsilon == 1e-8);
+  REQUIRE(deepspeed.optimiser.min_trust_ratio == 0.01);
+  REQUIRE(deepspeed.optimiser.max_trust_ratio == 10);
+  REQUIRE(options("").optimiser.epsilon == 1e-6);
+  REQUIRE(options("").clip_norm == 0);
+  REQUIRE(options(", variant = \"deepspeed\", epsilon = 1e-5, max_trust_ratio = 3.0").optimiser.max_trust_ratio == 3);
+  REQUIRE(SmallRun("[training]\nclip_norm = 0.5\noptimiser = {kind = \"lamb\", variant = \"nvidia\"}").options.clip_norm ==
+          0.5);
+}
+
 TEST_CASE("wrong options are named with what was expected") {
   const auto message = [](const std::string& toml) -> std::string {
     try {
@@ -342,6 +363,10 @@ TEST_CASE("wrong options are named with what was expected") {
   REQUIRE_THAT(message("precision = \"float16\""), Contains("bfloat16"));
   REQUIRE_THAT(message("epochs = 3\nsteps = 30"), Contains("both 'training.epochs' and 'training.steps' are set"));
   REQUIRE_THAT(message("evaluate_epochs = 3\nevaluate_steps = 30"), Contains("both 'training.evaluate_epochs'"));
+  REQUIRE_THAT(message("schedule.warmup_steps = 3\nschedule.warmup_epochs = 1.0"), Contains("both 'training.schedule"));
+  REQUIRE_THAT(message("zero = 2"), Contains("expected 0 or 1"));
+  REQUIRE_THAT(message("optimiser.variant = \"nvidia\""), Contains("nothing reads 'training.optimiser.variant'"));
+  REQUIRE_THAT(message("optimiser = {kind = \"lamb\", variant = \"apex\"}"), Contains("expected paper, nvidia"));
   REQUIRE_THAT(message("batch = 0"), Contains("'training.batch' is 0, expected 1 or more"));
   REQUIRE_THAT(message("batch = 2.5"), Contains("must be an integer"));
   REQUIRE_THAT(message("ema_decay = 1.0"), Contains("less than 1"));
@@ -538,6 +563,82 @@ TEST_CASE("a run tells what it did: log, events, curves, checkpoints with their 
   for (const auto& entry : fs::directory_iterator(folder / "run"))
     events += entry.path().filename().string().starts_with("events.out.tfevents") ? 1 : 0;
   REQUIRE(events == 1);
+}
+
+TEST_CASE("a run tells how fast it was, and a resumed one that has nothing to do remembers") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  task.flops = 5e6;
+  task.tokens = 7;
+  task.before = [](std::span<const int64_t>, const Step&) { usleep(2000); };
+  const std::string toml = "[training]\nepochs = 4\nbatch = 11\npeak_tflops = 0.1";
+  const auto result = run(task, toml, folder / "run");
+  const auto& t = result.throughput;
+  const double seconds = t.at("seconds_per_step"), samples = t.at("samples_per_second");
+  REQUIRE(seconds >= 2e-3);
+  REQUIRE(std::abs(samples * seconds - 11) <= 1e-9);
+  REQUIRE(std::abs(t.at("tokens_per_second").get<double>() - 7 * samples) <= 1e-6 * samples);
+  REQUIRE(std::abs(t.at("tflops").get<double>() * 1e12 - 5e6 * samples) <= 1e-6 * 5e6 * samples);
+  REQUIRE(std::abs(t.at("mfu").get<double>() - t.at("tflops").get<double>() / 0.1) <= 1e-12);
+  REQUIRE(t.at("peak_memory_mib").get<double>() >= 10);
+  REQUIRE(log_of(folder / "run").back().at("throughput").at("seconds_per_step") == seconds);
+  SmallTask again;
+  REQUIRE(run(again, toml, folder / "run", true).throughput.at("seconds_per_step").get<double>() == seconds);
+  SmallTask plain;
+  const auto other = run(plain, "[training]\nepochs = 1", folder / "plain").throughput;
+  for (const char* key : {"tokens_per_second", "tflops", "mfu"}) REQUIRE_FALSE(other.contains(key));
+}
+
+TEST_CASE("a profile names the operators of the steps, and their own times add up") {
+  const TemporaryFolder folder;
+  SmallTask task;
+  run(task, "[training]\nepochs = 5\nbatch = 8\nprofile = true", folder / "run");
+  const std::string table = bytes_of(folder / "run/results/profile.txt");
+  REQUIRE_THAT(table, Contains("5 steps") && Contains("aten::tanh") && Contains("aten::addmm") && Contains("self ms"));
+  double percent = 0;
+  std::istringstream lines(table.substr(table.find("operator\n") + 9));
+  for (std::string line; std::getline(lines, line) && !line.empty();) {
+    std::istringstream words(line);
+    double self = 0, part = 0;
+    words >> self >> part;
+    REQUIRE(self >= 0);
+    percent += part;
+  }
+  REQUIRE(std::abs(percent - 100) <= 2);
+  const auto trace = nlohmann::json::parse(bytes_of(folder / "run/results/trace.json"));
+  REQUIRE(trace.at("traceEvents").size() >= 50);
+  SmallTask short_one;
+  run(short_one, "[training]\nepochs = 1\nbatch = 22\nprofile = true", folder / "short");
+  REQUIRE_FALSE(fs::exists(folder / "short/results/profile.txt"));
+}
+
+TEST_CASE("the base width of muP and the decay of embeddings reach the optimiser") {
+  const auto message = [](const std::string& toml) {
+    const SmallRun small("[training]\n" + toml);
+    return small.options.optimiser;
+  };
+  REQUIRE(message("optimiser.mup_base_width = 2").mup_base_width == 2);
+  REQUIRE_FALSE(message("").decay_embeddings);
+  const auto moved = [](const std::string& more) {  // of one step of Adam, which is the rate
+    const TemporaryFolder folder;
+    SmallTask task;
+    const at::Tensor a = task.net().a->weight.detach().clone(), b = task.net().a->bias.detach().clone();
+    run(task,
+        "[training]\nsteps = 1\nbatch = 22\nschedule.kind = \"constant\"\noptimiser.weight_decay = 0\n"
+        "optimiser.learning_rate = 1e-4\n" + more,
+        folder / "run");
+    const auto last = load_training_checkpoint(checkpoint_folders(folder / "run").front());
+    double weight = 0, bias = 0;
+    for (const auto& [name, tensor] : last.model) {
+      if (name == "a.weight") weight = (tensor - a).abs().max().item<double>();
+      if (name == "a.bias") bias = (tensor - b).abs().max().item<double>();
+    }
+    return std::pair{weight, bias};
+  };
+  const auto plain = moved(""), narrow = moved("optimiser.mup_base_width = 2");  // a has 4 columns: half the rate
+  REQUIRE(std::abs(plain.first - 1e-4) <= 1e-6);
+  REQUIRE(std::abs(narrow.first - 0.5e-4) <= 1e-6);
+  REQUIRE(std::abs(narrow.second - plain.second) <= 1e-6);
 }
 
 TEST_CASE("every optimiser and every schedule learns") {

@@ -3,6 +3,7 @@
 //   kill=N    SIGKILL just before the Nth call that changes the disk
 //   pause=MS  sleeps in each gradient;  announce=1  prints "gradient of step N"
 //   limit=N   from step N on no file may grow beyond 2000 bytes
+//   moments=1 prints the bytes of moments that this process keeps
 //   nan=N     the loss of step N is not finite (in the process rank=R only, where given)
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -103,6 +104,8 @@ int run(int argc, char** argv) {
   const auto result = training::train(task, config.options, config.config, argv[2], true, group);
   fmt::print("best {} last {} epochs {}{}\n", result.best, result.last[1].second, result.epochs,
              result.stopped_early ? " early" : "");
+  if (flag("moments") > 0)
+    fmt::print("moments {}\n", std::llround(result.throughput.at("optimiser_mib").get<double>() * (1 << 20)));
   if (calls_left > 0) fmt::print("calls {}\n", flag("kill") - calls_left);
   return 0;
 }
