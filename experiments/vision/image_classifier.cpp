@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "monarch/core/error.hpp"
-#include "monarch/operators/nn/convert.hpp"
 
 namespace monarch::experiments {
 
@@ -57,8 +56,7 @@ ImageClassifier ImageClassifier::restore(const training::TrainingCheckpoint& che
   const auto options = data::TransformOptions::from_config(config, format.channels, format.extent);
   auto model = make_vision_model(config, {format.channels, options.size, options.size},
                                  static_cast<int64_t>(format.classes.size()));
-  if (checkpoint.state.value("densified", false)) operators::to_dense(*model, ".*");
-  training::load_weights(*model, checkpoint.model, origin);
+  training::load_model(*model, checkpoint, origin);
   model->eval();
   const data::ImageTransform transform(options, format.channels);
   return {std::move(format), transform, std::move(model)};
