@@ -228,7 +228,12 @@ void predict_fields(const Arguments& a, const training::TrainingCheckpoint& chec
 
 void run(Arguments& a) {
   const auto checkpoint = training::load_training_checkpoint(a.checkpoint);
-  const Config config = Config::parse(checkpoint.state.at("config").get<std::string>(), a.checkpoint + ": config");
+  const auto text = checkpoint.state.find("config");
+  check<DataError>(
+      text != checkpoint.state.end() && text->is_string(),
+      [&] { return fmt::format("{}: the checkpoint does not say what model it holds", a.checkpoint); },
+      "take the folder of a run, or of one of its checkpoints");
+  const Config config = Config::parse(text->get<std::string>(), a.checkpoint + ": config");
   if (config.text("task.kind", "rollout") == "image-classification") {
     check<ConfigError>(a.output.empty() && !a.steps && a.samples.empty() && a.grid.empty() && !a.picture,
                        "-o, --steps, --samples, --grid and --picture are for fields, this model classifies images");

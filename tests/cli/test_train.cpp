@@ -250,5 +250,5 @@ TEST_CASE("predict tells what does not fit") {
   refused("mixed flow.mat", 3, "another model");
   checkpoint.state.erase("config");
   training::save_training_checkpoint(folder / "bare", checkpoint);
-  refused("bare flow.mat", 3, "no checkpoint of a PDE model");
+  refused("bare flow.mat", 3, "does not say what model");
 }
