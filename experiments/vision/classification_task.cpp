@@ -50,13 +50,6 @@ ClassificationTask::ClassificationTask(const ClassificationOptions& options, dat
   model_->to(device_);
 }
 
-std::vector<operators::ParameterGroup> ClassificationTask::parameters() {
-  auto groups = training::Task::parameters();
-  for (operators::ParameterGroup& group : groups)
-    if (group.name == "pos_embed" || group.name == "cls_token") group.weight_decay = false;
-  return groups;
-}
-
 double ClassificationTask::accumulate_gradients(std::span<const int64_t> ids, double weight,
                                                 const training::Step& step) {
   const data::ImageBatch batch =

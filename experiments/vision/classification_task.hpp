@@ -38,8 +38,6 @@ class ClassificationTask final : public training::Task {
                      at::Device device = at::kCPU);
 
   torch::nn::Module& module() override { return *model_; }
-  /// No weight decay on positions and the class token, nor on biases and norms.
-  std::vector<operators::ParameterGroup> parameters() override;
   int64_t training_size() const override { return splits_.train->size(); }
   double accumulate_gradients(std::span<const int64_t> ids, double weight, const training::Step& step) override;
   /// Names as ClassificationScores::metrics.

@@ -13,6 +13,7 @@
 #include "monarch/experiments/transformer/weights.hpp"
 #include "monarch/experiments/vision/vision_model.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
+#include "monarch/operators/nn/parameter_groups.hpp"
 
 namespace monarch::experiments {
 
@@ -37,7 +38,7 @@ class VitBlock;
 /// fc2(gelu(fc1(norm2(x)))); norm; head of the class token. Parameters have timm's names with qkv split: cls_token,
 /// pos_embed, patch_embed.proj, blocks.N.{norm1, attn.{q, k, v, proj}, norm2, mlp.{fc1, fc2}}, norm, head.
 /// Linear weights and positions start N(0, 0.02²), the class token N(0, 1e-12), biases 0, as timm's.
-class Vit final : public VisionModel {
+class Vit final : public VisionModel, public operators::WithoutWeightDecay {
  public:
   Vit(const VitOptions& options, const ImageShape& shape, int64_t classes);
 
@@ -45,6 +46,7 @@ class Vit final : public VisionModel {
   int64_t macs() const override;
   std::string describe() const override;
   const VitOptions& options() const { return options_; }
+  std::vector<std::string> without_weight_decay() const override { return {"cls_token", "pos_embed"}; }
 
   static const StructurePresets& structure_presets();
   /// timm's names (qkv packed) and our own. Positions of another grid are resized bicubically, as timm does; the head
