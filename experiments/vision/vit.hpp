@@ -47,7 +47,6 @@ class Vit final : public VisionModel, public operators::WithoutWeightDecay {
   std::string describe() const override;
   std::vector<std::string> without_weight_decay() const override { return {"cls_token", "pos_embed"}; }
   const VitOptions& options() const { return options_; }
-  std::vector<std::string> without_weight_decay() const override { return {"cls_token", "pos_embed"}; }
 
   static const StructurePresets& structure_presets();
   /// timm's names (qkv packed) and our own. Positions of another grid are resized bicubically, as timm does; the head
