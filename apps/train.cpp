@@ -144,6 +144,12 @@ void check_rest(const Config& config) {
   rest.finish();
 }
 
+int64_t parameter_numbers(const torch::nn::Module& module) {
+  int64_t count = 0;
+  for (const at::Tensor& parameter : module.parameters()) count += parameter.numel();
+  return count;
+}
+
 nlohmann::ordered_json metrics_json(const training::Metrics& metrics) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   for (const auto& [name, value] : metrics)

@@ -63,6 +63,9 @@ std::unique_ptr<TrainingJob> make_classification_job(const JobSetting& setting);
 /// reads stops the run before long work. Call it when the other tables are read.
 void check_rest(const Config& config);
 
+/// Numbers in the parameters of a module, complex ones counted once.
+int64_t parameter_numbers(const torch::nn::Module& module);
+
 nlohmann::ordered_json metrics_json(const training::Metrics& metrics);
 /// NaN where there is none of that name.
 double metric(const training::Metrics& metrics, const std::string& name);

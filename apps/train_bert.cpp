@@ -13,19 +13,13 @@
 namespace monarch::apps {
 namespace {
 
-int64_t trained_numbers(const torch::nn::Module& module) {
-  int64_t count = 0;
-  for (const at::Tensor& parameter : module.parameters()) count += parameter.numel();
-  return count;
-}
-
 class BertJob final : public TrainingJob {
  public:
   explicit BertJob(std::unique_ptr<experiments::BertPretrainingTask> task) : task_(std::move(task)) {}
 
   training::Task& task() override { return *task_; }
   std::string describe() const override { return task_->model().bert->describe(); }
-  int64_t parameters(bool) const override { return trained_numbers(task_->model()); }
+  int64_t parameters(bool) const override { return parameter_numbers(task_->model()); }
   const training::Metrics& test_metrics() override { return task_->test_metrics(); }
   std::string test_text() override {
     const auto& m = test_metrics();
@@ -55,7 +49,7 @@ class GlueJob final : public TrainingJob {
 
   training::Task& task() override { return *task_; }
   std::string describe() const override { return task_->model().bert->describe() + ", " + name_; }
-  int64_t parameters(bool) const override { return trained_numbers(task_->model()); }
+  int64_t parameters(bool) const override { return parameter_numbers(task_->model()); }
   const training::Metrics& test_metrics() override { return task_->test_metrics(); }
   std::string test_text() override {
     std::string text = fmt::format("{}: score {:.1f} on the dev set", name_, metric(test_metrics(), "score"));

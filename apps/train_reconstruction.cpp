@@ -27,10 +27,7 @@ class ReconstructionJob final : public TrainingJob {
   training::Task& task() override { return *task_; }
   std::string describe() const override { return task_->model().describe(); }
   int64_t parameters(bool complex_once) const override {
-    if (!complex_once) return mri::model_parameter_count(task_->model());
-    int64_t count = 0;
-    for (const at::Tensor& p : task_->model().parameters()) count += p.numel();
-    return count;
+    return complex_once ? parameter_numbers(task_->model()) : mri::model_parameter_count(task_->model());
   }
   const training::Metrics& test_metrics() override { return task_->test_metrics(); }
   std::string test_text() override {

@@ -19,11 +19,7 @@ class ClassificationJob final : public TrainingJob {
 
   training::Task& task() override { return *task_; }
   std::string describe() const override { return task_->model().describe(); }
-  int64_t parameters(bool) const override {
-    int64_t count = 0;
-    for (const at::Tensor& p : task_->model().parameters()) count += p.numel();
-    return count;
-  }
+  int64_t parameters(bool) const override { return parameter_numbers(task_->model()); }
   const training::Metrics& test_metrics() override { return task_->test_metrics(); }
   std::string test_text() override {
     const auto& m = test_metrics();

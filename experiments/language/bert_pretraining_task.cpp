@@ -15,14 +15,15 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
-#include "monarch/experiments/language/evaluation.hpp"
+#include "monarch/experiments/language/length_batches.hpp"
 #include "monarch/operators/nn/linear_cross_entropy.hpp"
+#include "monarch/training/evaluation_mode.hpp"
 
 namespace monarch::experiments {
 namespace {
 
-constexpr int64_t kShownExamples = 8;   // in guesses.txt
-constexpr int64_t kLogitRows = 512;     // of the output layer at a time, in evaluation
+constexpr int64_t kShownExamples = 8;  // in guesses.txt
+constexpr int64_t kLogitRows = 512;    // of the output layer at a time, in evaluation
 constexpr const char* kValidationDraw = "validation";
 
 }  // namespace
@@ -63,9 +64,7 @@ BertPretrainingTask::BertPretrainingTask(const BertPretrainingOptions& options,
   const int64_t positions = model_->bert->options().positions;
   check<ConfigError>(
       options_.examples.length <= positions,
-      [&] {
-        return fmt::format("data.length is {}, the model has {} positions", options_.examples.length, positions);
-      },
+      [&] { return fmt::format("data.length is {}, the model has {} positions", options_.examples.length, positions); },
       "shorten the examples, or take a model with more positions");
   model_->to(device_);
 }
@@ -81,8 +80,8 @@ int64_t BertPretrainingTask::macs_per_sample() const {
 }
 
 data::MaskedBatch BertPretrainingTask::to_device(data::MaskedBatch batch) const {
-  for (at::Tensor* tensor : {&batch.pairs.ids, &batch.pairs.types, &batch.pairs.mask, &batch.positions, &batch.targets,
-                             &batch.random})
+  for (at::Tensor* tensor :
+       {&batch.pairs.ids, &batch.pairs.types, &batch.pairs.mask, &batch.positions, &batch.targets, &batch.random})
     *tensor = tensor->to(device_);
   return batch;
 }
@@ -144,7 +143,7 @@ training::Metrics BertPretrainingTask::evaluate() {
 
 const training::Metrics& BertPretrainingTask::test_metrics() {
   if (!test_metrics_) {
-    const EvaluationMode mode(*model_);
+    const training::EvaluationMode mode(*model_);
     test_metrics_ = evaluate();
   }
   return *test_metrics_;
@@ -161,7 +160,7 @@ void BertPretrainingTask::write_results(const std::filesystem::path& folder) {
   for (int64_t id = 0; id < tokenizer->size(); ++id) vocabulary += std::string(tokenizer->token(id)) + "\n";
   write_file_atomically(folder / "vocab.txt", vocabulary);
 
-  const EvaluationMode mode(*model_);
+  const training::EvaluationMode mode(*model_);
   std::vector<int64_t> ids = validation_ids();
   ids.resize(std::min<size_t>(ids.size(), kShownExamples));
   std::string text = "Validation examples; of each guess: {truth > guess of the model}.\n";
@@ -172,8 +171,9 @@ void BertPretrainingTask::write_results(const std::filesystem::path& folder) {
     const at::Tensor guesses = at::linear(guessed, model_->decoder_weight(), model_->decoder_bias()).argmax(1).cpu();
     const at::Tensor positions = batch.positions.cpu(), targets = batch.targets.cpu();
     const data::TokenIds tokens = validation_.pair(id).tokens;
-    text += fmt::format("\n{} (b {}, model: {})\n", id, batch.random.item<int64_t>() ? "of another document" : "follows",
-                        next.argmax(1).item<int64_t>() ? "another" : "follows");
+    text +=
+        fmt::format("\n{} (b {}, model: {})\n", id, batch.random.item<int64_t>() ? "of another document" : "follows",
+                    next.argmax(1).item<int64_t>() ? "another" : "follows");
     for (int64_t i = 0, guess = 0; i < static_cast<int64_t>(tokens.size()); ++i) {
       const auto word = [&](int64_t token) { return tokenizer->token(token); };
       const bool hidden = guess < positions.numel() && positions[guess].item<int64_t>() == i;

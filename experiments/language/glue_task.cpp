@@ -15,8 +15,9 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/rng.hpp"
-#include "monarch/experiments/language/evaluation.hpp"
 #include "monarch/experiments/language/glue_metrics.hpp"
+#include "monarch/experiments/language/length_batches.hpp"
+#include "monarch/training/evaluation_mode.hpp"
 
 namespace fs = std::filesystem;
 
@@ -100,8 +101,9 @@ GlueOptions GlueOptions::from_config(const Config& config) {
   o.vocabulary = config.text("data.vocabulary", "");
   const std::string weights = config.text("model.weights", "");
   if (o.vocabulary.empty() && !weights.empty()) o.vocabulary = vocabulary_beside(weights);
-  check<ConfigError>(!o.vocabulary.empty(), config.name() + ": no vocabulary: data.vocabulary is absent" +
-                                                (weights.empty() ? "" : ", and no vocab.txt lies beside " + weights),
+  check<ConfigError>(!o.vocabulary.empty(),
+                     config.name() + ": no vocabulary: data.vocabulary is absent" +
+                         (weights.empty() ? "" : ", and no vocab.txt lies beside " + weights),
                      "data.vocabulary is the folder of BERT's vocab.txt");
   return o;
 }
@@ -131,12 +133,13 @@ GlueData GlueData::open(const GlueOptions& options) {
     std::vector<data::GlueExample> rest;
     dev.examples = drawn(examples, count, options.seed, "hold out", &rest);
     examples = std::move(rest);
-    data.notes.push_back(fmt::format("{}: {} of {} examples held out as the dev set", dev.name, count,
-                                     count + examples.size()));
+    data.notes.push_back(
+        fmt::format("{}: {} of {} examples held out as the dev set", dev.name, count, count + examples.size()));
     data.dev.push_back(std::move(dev));
   }
   if (const auto most = static_cast<size_t>(options.train_examples); most > 0 && most < examples.size()) {
-    data.notes.push_back(fmt::format("{}: {} of {} training examples are used", data.train.name, most, examples.size()));
+    data.notes.push_back(
+        fmt::format("{}: {} of {} training examples are used", data.train.name, most, examples.size()));
     examples = drawn(examples, most, options.seed, "subset", nullptr);
   }
   return data;
@@ -208,7 +211,9 @@ double GlueTask::accumulate_gradients(std::span<const int64_t> ids, double weigh
 GlueTask::Predictions GlueTask::predict(const Split& split) {
   std::vector<int64_t> all(split.pairs.size());
   std::iota(all.begin(), all.end(), 0);
-  const auto length = [&](int64_t id) { return static_cast<int64_t>(split.pairs[static_cast<size_t>(id)].tokens.size()); };
+  const auto length = [&](int64_t id) {
+    return static_cast<int64_t>(split.pairs[static_cast<size_t>(id)].tokens.size());
+  };
   Predictions predictions;
   predictions.values.resize(all.size());
   for (const auto& ids : batches_by_length(all, length, options_.evaluation_batch)) {
@@ -243,7 +248,7 @@ training::Metrics GlueTask::evaluate() {
 
 const training::Metrics& GlueTask::test_metrics() {
   if (test_metrics_) return *test_metrics_;
-  const EvaluationMode mode(*model_);
+  const training::EvaluationMode mode(*model_);
   const auto start = std::chrono::steady_clock::now();
   test_metrics_ = evaluate();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -271,7 +276,7 @@ void GlueTask::write_results(const fs::path& folder) {
   nlohmann::ordered_json json;
   for (const auto& [name, value] : test_metrics()) json[name] = std::isfinite(value) ? nlohmann::json(value) : nullptr;
   write_file_atomically(folder / "metrics.json", json.dump(2) + "\n");
-  const EvaluationMode mode(*model_);
+  const training::EvaluationMode mode(*model_);
   const auto& names = options_.task->submissions;
   for (size_t i = 0; i < dev_.size(); ++i) write_predictions(folder / "dev" / names[i], dev_[i], predict(dev_[i]));
   for (size_t i = 0; i < test_.size(); ++i) write_predictions(folder / "test" / names[i], test_[i], predict(test_[i]));

@@ -5,8 +5,9 @@
 
 #include "monarch/core/error.hpp"
 #include "monarch/experiments/language/bert_pretraining_task.hpp"
-#include "monarch/experiments/language/evaluation.hpp"
+#include "monarch/experiments/language/length_batches.hpp"
 #include "monarch/training/trainer.hpp"
+#include "monarch/training/evaluation_mode.hpp"
 #include "support/support.hpp"
 #include "unit/text/text_files.hpp"
 #include "unit/text/word_documents.hpp"
@@ -101,7 +102,7 @@ TEST_CASE("pre-training metrics do not depend on the evaluation batch, and masks
   BertPretrainingTask one(options, tokens, small_model);
   options.evaluation_batch = 3;
   BertPretrainingTask other(options, tokens, small_model);
-  const experiments::EvaluationMode mode(one.module()), other_mode(other.module());
+  const training::EvaluationMode mode(one.module()), other_mode(other.module());
   const auto a = one.evaluate(), b = other.evaluate(), again = one.evaluate();
   REQUIRE(a == again);
   for (const char* name : {"loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"})

@@ -6,10 +6,11 @@
 #include <set>
 
 #include "monarch/core/error.hpp"
-#include "monarch/experiments/language/evaluation.hpp"
+#include "monarch/experiments/language/length_batches.hpp"
 #include "monarch/experiments/language/glue_metrics.hpp"
 #include "monarch/experiments/language/glue_task.hpp"
 #include "monarch/training/trainer.hpp"
+#include "monarch/training/evaluation_mode.hpp"
 #include "support/support.hpp"
 #include "unit/text/text_files.hpp"
 
@@ -103,7 +104,7 @@ TEST_CASE("gradients of a GLUE task do not depend on batching, and evaluation no
     return at::cat(flat);
   };
   REQUIRE(relative_error(gradient(one, {{0, 7}, {3}}), gradient(one, {{3, 0, 7}})) <= 1e-5);
-  const experiments::EvaluationMode a(one.module()), b(other.module());
+  const training::EvaluationMode a(one.module()), b(other.module());
   REQUIRE(std::abs(value(one.evaluate(), "loss") - value(other.evaluate(), "loss")) <= 1e-4);
   REQUIRE(value(one.evaluate(), "error") == Approx(100 - value(one.evaluate(), "score")));
 }

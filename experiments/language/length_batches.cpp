@@ -1,4 +1,4 @@
-#include "monarch/experiments/language/evaluation.hpp"
+#include "monarch/experiments/language/length_batches.hpp"
 
 #include <algorithm>
 
