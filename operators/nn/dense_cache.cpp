@@ -9,6 +9,8 @@
 #include <bit>
 #include <chrono>
 #include <limits>
+#include <map>
+#include <mutex>
 
 #include "monarch/core/log.hpp"
 
@@ -31,13 +33,29 @@ bool cacheable(const std::vector<at::Tensor>& sources) {
 
 }  // namespace
 
+struct DenseCache::Decisions {
+  using Case = std::tuple<std::string, int, int, int8_t>;  ///< name, log2 of rows, threads, element type
+
+  static Decisions& of_process() {
+    static Decisions decisions;
+    return decisions;
+  }
+
+  std::mutex mutex;  ///< held while a case is measured, so that no two measurements disturb each other
+  std::map<Case, bool> dense_is_faster;
+};
+
+DenseCache::DenseCache(const DenseCache& other) : path_(other.path_) {
+  if (other.stopwatch_) set_stopwatch(other.stopwatch_);
+}
+
 DenseCache& DenseCache::operator=(const DenseCache& other) {
   if (this == &other) return *this;
   const std::lock_guard lock(mutex_);
   path_ = other.path_;
   stopwatch_ = other.stopwatch_;
+  own_decisions_ = stopwatch_ ? std::make_shared<Decisions>() : nullptr;
   weight_.reset();
-  dense_is_faster_.clear();
   return *this;
 }
 
@@ -50,7 +68,7 @@ void DenseCache::set_path(InferencePath path) {
 void DenseCache::set_stopwatch(Stopwatch stopwatch) {
   const std::lock_guard lock(mutex_);
   stopwatch_ = std::move(stopwatch);
-  dense_is_faster_.clear();
+  own_decisions_ = stopwatch_ ? std::make_shared<Decisions>() : nullptr;
 }
 
 void DenseCache::forget() {
@@ -87,8 +105,8 @@ bool DenseCache::measure(const at::Tensor& weight, const Ways& ways, int64_t row
     monarch = std::min(monarch, seconds(ways.monarch));
   }
   const bool faster = dense < margin * monarch;
-  log::info(fmt::format("{}: {} rows take {:.1f} us dense, {:.1f} us as Monarch; using {}", ways.name, rows,
-                        dense * 1e6, monarch * 1e6, faster ? "a cached dense weight" : "the factors"));
+  log::debug(fmt::format("{}: {} rows take {:.1f} us dense, {:.1f} us as Monarch; using {}", ways.name, rows,
+                         dense * 1e6, monarch * 1e6, faster ? "a cached dense weight" : "the factors"));
   return faster;
 }
 
@@ -97,16 +115,20 @@ at::Tensor DenseCache::weight_for(int64_t rows, const std::vector<at::Tensor>& s
   if (path_ == InferencePath::monarch || rows < 1 || !cacheable(sources)) return {};
   if (path_ == InferencePath::dense) return cached(sources, ways.build);
   if (rows > most_rows || !sources.front().is_cpu()) return {};
-  const BatchClass batch(std::bit_width(static_cast<uint64_t>(rows)), at::get_num_threads(),
-                         static_cast<int8_t>(sources.front().scalar_type()));
-  auto decision = dense_is_faster_.find(batch);
-  if (decision == dense_is_faster_.end()) {
-    const bool held = weight_.defined();
-    const at::Tensor weight = cached(sources, ways.build);
-    decision = dense_is_faster_.emplace(batch, measure(weight, ways, rows)).first;
-    if (!decision->second && !held) weight_.reset();
-  }
-  return decision->second ? cached(sources, ways.build) : at::Tensor();
+  return dense_is_faster(rows, sources, ways) ? cached(sources, ways.build) : at::Tensor();
+}
+
+bool DenseCache::dense_is_faster(int64_t rows, const std::vector<at::Tensor>& sources, const Ways& ways) {
+  Decisions& decisions = own_decisions_ ? *own_decisions_ : Decisions::of_process();
+  const Decisions::Case asked(ways.name, std::bit_width(static_cast<uint64_t>(rows)), at::get_num_threads(),
+                              static_cast<int8_t>(sources.front().scalar_type()));
+  const std::lock_guard lock(decisions.mutex);
+  const auto known = decisions.dense_is_faster.find(asked);
+  if (known != decisions.dense_is_faster.end()) return known->second;
+  const bool held = weight_.defined();
+  const bool faster = measure(cached(sources, ways.build), ways, rows);
+  if (!faster && !held) weight_.reset();
+  return decisions.dense_is_faster.emplace(asked, faster).first->second;
 }
 
 at::Tensor DenseCache::weight(const std::vector<at::Tensor>& sources, const std::function<at::Tensor()>& build) {

@@ -64,6 +64,24 @@ TEST_CASE("dense cache: a tie stays with the factors, and a weight that lost is 
   REQUIRE(ahead.cache.holds_weight());
 }
 
+TEST_CASE("dense cache: layers of one name share a decision, those of another are measured") {
+  int products = 0;
+  const at::Tensor source = at::ones({2, 2});
+  const auto ask = [&](const std::string& name) {
+    DenseCache cache;
+    const int before = products;
+    cache.weight_for(1, {source},
+                     {.build = [&] { return source * 2; },
+                      .dense = [&](const at::Tensor&) { ++products; },
+                      .monarch = [&] { ++products; },
+                      .name = name});
+    return products - before;
+  };
+  REQUIRE(ask("a layer of this test") == 12);
+  REQUIRE(ask("a layer of this test") == 0);
+  REQUIRE(ask("another layer of this test") == 12);
+}
+
 TEST_CASE("dense cache: large and empty batches are never measured") {
   Bench bench;
   bench.dense_seconds = 0;
