@@ -65,6 +65,18 @@ struct Config::State {
     return values;
   }
 
+  using TextChange = std::function<std::string(std::string_view key, const std::string& text)>;
+
+  static void rewrite(toml::node& node, std::string_view key, const TextChange& change) {
+    if (auto* text = node.as_string()) {
+      **text = change(key, **text);
+    } else if (auto* array = node.as_array()) {
+      for (auto& element : *array) rewrite(element, key, change);
+    } else if (auto* inner = node.as_table()) {
+      for (auto& [name, value] : *inner) rewrite(value, name.str(), change);
+    }
+  }
+
   static void leaves(const toml::table& table, const std::string& prefix, std::map<std::string, size_t>& found) {
     for (const auto& [key, node] : table) {
       const std::string path = prefix.empty() ? std::string(key.str()) : prefix + "." + std::string(key.str());
@@ -245,6 +257,10 @@ void Config::set(const std::string& assignment) {
 
 void Config::merge(const Config& other) {
   merge_tables(state_->table, other.state_->table);
+}
+
+void Config::rewrite_texts(const State::TextChange& change) {
+  State::rewrite(state_->table, "", change);
 }
 
 std::string Config::toml() const {

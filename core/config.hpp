@@ -2,10 +2,12 @@
 // Strict configuration files: a key that nothing reads stops the run.
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -64,6 +66,8 @@ class Config {
   void set(const std::string& assignment);
   /// Every key of `other` replaces or joins the keys here (tables are merged, arrays replaced).
   void merge(const Config& other);
+  /// Replaces every text value, in arrays and tables of tables too, by change(its key without the tables above, text).
+  void rewrite_texts(const std::function<std::string(std::string_view key, const std::string& text)>& change);
   /// The whole content as TOML text, after set() and merge(): parse() of it gives the same Config.
   std::string toml() const;
   Config copy() const;

@@ -16,15 +16,26 @@ namespace fs = std::filesystem;
 namespace monarch::experiments {
 namespace {
 
+/// Words in braces and what stands for them: {out}, {data}, {here} of a file, {row} and {seed} of a run.
+using Places = std::map<std::string, std::string>;
+
 std::string replaced(std::string text, const std::string& what, const std::string& by) {
   for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
     text.replace(at, what.size(), by);
   return text;
 }
 
-std::vector<std::string> words(const std::string& text) {
+std::string filled_in(std::string text, const Places& places) {
+  for (const auto& [name, value] : places) text = replaced(std::move(text), "{" + name + "}", value);
+  return text;
+}
+
+/// The words between spaces, then filled in: a path with spaces stays one word.
+std::vector<std::string> words(const std::string& text, const Places& places) {
   std::istringstream stream(text);
-  return {std::istream_iterator<std::string>(stream), {}};
+  std::vector<std::string> all;
+  for (std::string word; stream >> word;) all.push_back(filled_in(word, places));
+  return all;
 }
 
 /// Where the experiments of this build or installation are.
@@ -53,14 +64,12 @@ std::vector<fs::path> experiment_files() {
   return files;
 }
 
-Config parse_file(const fs::path& file, const std::map<std::string, std::string>& places) {
-  std::ifstream stream(file);
-  check<ConfigError>(stream.good(), [&] { return fmt::format("{}: cannot be read", file.string()); });
-  std::ostringstream text;
-  text << stream.rdbuf();
-  std::string content = text.str();
-  for (const auto& [name, path] : places) content = replaced(content, "{" + name + "}", path);
-  return Config::parse(content, file.string());
+Config load_file(const fs::path& file, const Places& places) {
+  Config config = Config::load(file);
+  config.rewrite_texts([&](std::string_view key, const std::string& text) {
+    return key == "simulate" || key == "prepare" ? text : filled_in(text, places);  // words() fills those in
+  });
+  return config;
 }
 
 std::vector<std::string> names_of(const std::vector<Config>& tables) {
@@ -88,7 +97,8 @@ size_t index_of(const std::vector<std::string>& names, const std::string& name, 
 }
 
 /// What `simulate` or `prepare` of a table says, an own one of the preset first; no words where neither is there.
-Simulated made_data(const Config& from, const Config& own, const std::string& label, const std::string& file) {
+Simulated made_data(const Config& from, const Config& own, const std::string& label, const std::string& file,
+                    const Places& places) {
   Simulated made{label, "", {}, file};
   for (const Config* config : {&own, &from}) {
     for (const char* command : {"simulate", "prepare"}) {
@@ -96,7 +106,7 @@ Simulated made_data(const Config& from, const Config& own, const std::string& la
       const std::string text = config->text(command);
       if (!made.command.empty()) continue;
       made.command = command;
-      made.words = words(text);
+      made.words = words(text, places);
     }
   }
   return made;
@@ -140,9 +150,10 @@ std::vector<std::string> names_of(const std::vector<T>& items) {
 
 Experiment load_experiment(const fs::path& file, const std::string& preset_name, const fs::path& out,
                            const fs::path& data) {
-  const Config config = parse_file(file, {{"out", fs::absolute(out).string()},
-                                          {"data", fs::absolute(data).string()},
-                                          {"here", fs::absolute(file).parent_path().string()}});
+  const Places places = {{"out", fs::absolute(out).string()},
+                         {"data", fs::absolute(data).string()},
+                         {"here", fs::absolute(file).parent_path().string()}};
+  const Config config = load_file(file, places);
   Experiment e;
   e.name = file.stem();
   e.title = config.text("title");
@@ -186,7 +197,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
   for (size_t i = 0; i < shared.size(); ++i) {
     const bool wanted = std::find(wanted_data.begin(), wanted_data.end(), shared_names[i]) != wanted_data.end();
     const Config own = preset.section("simulated." + shared_names[i]);
-    Simulated made = made_data(shared[i], own, shared_names[i], shared[i].text("file"));
+    Simulated made = made_data(shared[i], own, shared_names[i], shared[i].text("file"), places);
     check<ConfigError>(!made.words.empty(), [&] {
       return fmt::format("{}: '{}' has neither simulate nor prepare", shared[i].name(), shared_names[i]);
     });
@@ -208,7 +219,7 @@ Experiment load_experiment(const fs::path& file, const std::string& preset_name,
                            column.after);
       });
     }
-    Simulated made = made_data(from, own, column.label, from.text("file", ""));
+    Simulated made = made_data(from, own, column.label, from.text("file", ""), places);
     Config settings = base.copy();
     settings.merge(from.section("run"));
     settings.merge(own.section("run"));
@@ -299,8 +310,8 @@ Config Experiment::run_config(size_t row, size_t column, int64_t seed) const {
   Config config = column_settings.at(column).copy();
   config.merge(row_settings.at(row));
   if (const auto cell = cell_settings.find({row, column}); cell != cell_settings.end()) config.merge(cell->second);
-  const std::string text = replaced(config.toml(), "{row}", rows.at(row).name);
-  config = Config::parse(replaced(text, "{seed}", std::to_string(seed)), config.name());
+  const Places places = {{"row", rows.at(row).name}, {"seed", std::to_string(seed)}};
+  config.rewrite_texts([&](std::string_view, const std::string& text) { return filled_in(text, places); });
   config.set(fmt::format("training.seed={}", seed));
   return config;
 }
@@ -326,7 +337,7 @@ std::optional<size_t> Experiment::compared_with(size_t row, const std::string& o
 }
 
 std::vector<std::string> preset_names(const fs::path& file) {
-  return parse_file(file, {}).names("preset");
+  return Config::load(file).names("preset");
 }
 
 std::vector<std::string> experiment_names() {

@@ -69,6 +69,20 @@ TEST_CASE("a config changed by set and merge says so as TOML that parses to itse
   REQUIRE_THROWS_WITH(config.set("epochs"), Contains("is no assignment"));
 }
 
+TEST_CASE("texts of a config are rewritten wherever they stand") {
+  Config config = Config::parse("a = '{x}/1'\nb = ['{x}', 'c']\nn = 3\n[t]\nkept = '{x}'\n[[r]]\nd = { e = '{x}' }\n");
+  config.rewrite_texts([](std::string_view key, const std::string& text) {
+    return key == "kept" || !text.starts_with("{x}") ? text : "a \"path\"" + text.substr(3);
+  });
+  for (const Config& c : {config.copy(), Config::parse(config.toml())}) {
+    REQUIRE(c.text("a") == "a \"path\"/1");
+    REQUIRE(c.texts("b", {}) == std::vector<std::string>{"a \"path\"", "c"});
+    REQUIRE(c.integer("n") == 3);
+    REQUIRE(c.text("t.kept") == "{x}");
+    REQUIRE(c.tables("r")[0].text("d.e") == "a \"path\"");
+  }
+}
+
 TEST_CASE("tables and sections of a config are configs of their own") {
   const Config config = Config::parse("[[row]]\nname = 'a'\n[row.model]\nwidth = 3\n[[row]]\nname = 'b'\nwrong = 1\n[x.y]\nz = 2\n");
   const auto rows = config.tables("row");

@@ -166,6 +166,19 @@ TEST_CASE("a column can go on from another's runs, and a row can differ in one c
   REQUIRE_THROWS_WITH(f.load("paper"), Contains("must stand before it"));
 }
 
+TEST_CASE("paths with spaces and quotes stay whole in settings and in commands that make data") {
+  Fixture f;
+  std::string text = kText;
+  const std::string simulate = "simulate = \"burgers --samples 3\"";
+  text.replace(text.find(simulate), simulate.size(), "prepare = \"text {data}/a.txt --seed 1\"");
+  std::ofstream(f.toml) << text;
+  const fs::path data = f.folder.path() / "my \"own\" data";
+  const Experiment e = load_experiment(f.toml, "smoke", f.out, data);
+  REQUIRE(e.simulated[0].command == "prepare");
+  REQUIRE(e.simulated[0].words == std::vector<std::string>{"text", data.string() + "/a.txt", "--seed", "1"});
+  REQUIRE(e.run_config(0, 1, 1).text("data.file") == data.string() + "/hard.mat");
+}
+
 TEST_CASE("mistakes in an experiment file are named") {
   Fixture f;
   REQUIRE_THROWS_WITH(f.load("smok"), Contains("did you mean 'smoke'?"));
