@@ -9,6 +9,7 @@
 #include "monarch/experiments/transformer/initialise.hpp"
 #include "monarch/experiments/transformer/published_config.hpp"
 #include "monarch/experiments/transformer/recompute.hpp"
+#include "monarch/experiments/transformer/text_options.hpp"
 #include "monarch/experiments/transformer/tokens.hpp"
 
 namespace monarch::experiments {
@@ -117,19 +118,7 @@ BertOptions BertOptions::from_config(const Config& config, int64_t vocabulary) {
                          positions);
     });
   }
-  const auto size = [&](const char* key, int64_t fallback) {
-    return fallback == 0 ? config.integer(key) : config.integer(key, fallback);
-  };
-  o.width = size("model.width", o.width);
-  o.depth = size("model.depth", o.depth);
-  o.heads = size("model.heads", o.heads);
-  o.positions = config.integer_at_least("model.positions", o.positions, 1);
-  o.hidden = config.integer_at_least("model.hidden", o.hidden > 0 ? o.hidden : 4 * o.width, 1);
-  o.dropout = config.number_between("model.dropout", o.dropout, 0, 0.99);
-  o.attention_dropout = config.number_between("model.attention_dropout", o.dropout, 0, 0.99);
-  o.activation =
-      operators::activation_from_name(config.text("model.activation", operators::activation_name(o.activation)));
-  o.recompute = config.boolean("model.recompute", o.recompute);
+  read_text_options(o, config);
   return o;
 }
 

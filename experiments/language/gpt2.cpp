@@ -10,6 +10,7 @@
 #include "monarch/experiments/transformer/initialise.hpp"
 #include "monarch/experiments/transformer/published_config.hpp"
 #include "monarch/experiments/transformer/recompute.hpp"
+#include "monarch/experiments/transformer/text_options.hpp"
 #include "monarch/experiments/transformer/tokens.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
 
@@ -98,20 +99,8 @@ Gpt2Options Gpt2Options::from_config(const Config& config, int64_t vocabulary) {
     o.activation = file.activation("activation_function", o.activation);
     o.scale_by_layer = file.boolean("scale_attn_by_inverse_layer_idx", o.scale_by_layer);
   }
-  const auto size = [&](const char* key, int64_t fallback) {
-    return fallback == 0 ? config.integer(key) : config.integer(key, fallback);
-  };
-  o.width = size("model.width", o.width);
-  o.depth = size("model.depth", o.depth);
-  o.heads = size("model.heads", o.heads);
-  o.positions = config.integer_at_least("model.positions", o.positions, 1);
-  o.hidden = config.integer_at_least("model.hidden", o.hidden > 0 ? o.hidden : 4 * o.width, 1);
-  o.dropout = config.number_between("model.dropout", o.dropout, 0, 0.99);
-  o.attention_dropout = config.number_between("model.attention_dropout", o.dropout, 0, 0.99);
-  o.activation =
-      operators::activation_from_name(config.text("model.activation", operators::activation_name(o.activation)));
+  read_text_options(o, config);
   o.scale_by_layer = config.boolean("model.scale_by_layer", o.scale_by_layer);
-  o.recompute = config.boolean("model.recompute", o.recompute);
   return o;
 }
 

@@ -1,10 +1,15 @@
 // monarch train and monarch generate with language models.
+#include <ATen/ATen.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
+#include "monarch/data/checkpoint.hpp"
+#include "monarch/data/safetensors.hpp"
 #include "scans.hpp"
 
 using namespace monarch;
@@ -67,6 +72,39 @@ TEST_CASE("a language model trains, resumes, says its perplexity, and continues 
   const auto plain = run_monarch(folder.path(), "generate run --prompt 'KING ' --tokens 20 --seed 1");
   REQUIRE_THAT(plain.output, Catch::Matchers::StartsWith("KING "));
   REQUIRE(run_monarch(folder.path(), "generate run --tokens 5").exit_code == 0);  // from <|endoftext|>
+}
+
+TEST_CASE("generate continues a text with a GPT-2 as HuggingFace stores it") {
+  const TemporaryFolder folder;
+  const fs::path golden = project + "/tests/golden", model = folder / "gpt2";
+  fs::copy(golden / "transformers/gpt2", model);
+  const std::string vocabulary = read_bytes(golden / "tokenizers/gpt2/encoder.json");
+  const auto tokens = static_cast<int64_t>(nlohmann::json::parse(vocabulary).size());
+  std::ofstream(model / "vocab.json") << vocabulary;
+  fs::copy_file(golden / "tokenizers/gpt2/vocab.bpe", model / "merges.txt");
+
+  // The fixture has fewer tokens than this vocabulary: weights and vocabulary of two models.
+  const auto refused = run_monarch(folder.path(), "generate gpt2 --prompt a");
+  REQUIRE(refused.exit_code == 3);
+  REQUIRE_THAT(refused.errors, Contains(std::to_string(tokens) + " tokens, but the model has 61"));
+
+  const auto weights = data::open_checkpoint(model);
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  at::manual_seed(1);
+  for (const auto& info : weights->tensors()) {
+    const bool embedding = info.name.ends_with("wte.weight");
+    tensors.emplace_back(info.name, embedding ? at::randn({tokens, info.shape[1]}) : weights->load(info.name));
+  }
+  auto config = read_json(model / "config.json");
+  config["vocab_size"] = tokens;
+  std::ofstream(model / "config.json") << config;
+  data::save_safetensors(model / "model.safetensors", tensors, {{"format", "pt"}});
+  const auto result = run_monarch(folder.path(), "generate gpt2 --prompt 'a b' --tokens 5 --greedy --json");
+  INFO(result.errors);
+  REQUIRE(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(result.output);
+  REQUIRE_THAT(json["model"].get<std::string>(), Contains("24 wide, 2 deep, 3 heads"));
+  REQUIRE(json["tokens"].size() == 5);
 }
 
 TEST_CASE("what a language model cannot do ends in a message") {

@@ -44,9 +44,6 @@ TEST_CASE(
   const c10::NoGradGuard no_gradient;
   for (const Model& counted : models()) {
     for (const bool monarch : {false, true}) {
-      // gpt2-medium and bert-large are their small ones with other numbers: once each suffices.
-      const bool large = counted.name == "gpt2-medium" || counted.name == "bert-large";
-      if (large && !monarch) continue;
       INFO(counted.name << (monarch ? ", Monarch" : ", dense"));
       Config config = Config::parse("[model]\nname = \"" + counted.name + "\"\n" +
                                     (monarch ? "[model.layers]\nkind = \"monarch\"\ninit = \"fly\"\n" : ""));
