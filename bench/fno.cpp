@@ -1,11 +1,9 @@
 #include "fno.hpp"
 
-#include <ATen/Version.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,13 +12,10 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/progress.hpp"
-#include "monarch/core/provenance.hpp"
 #include "monarch/core/text.hpp"
 #include "outcome.hpp"
 #include "peer_python.hpp"
 #include "rounds.hpp"
-
-namespace fs = std::filesystem;
 
 namespace monarch::bench {
 namespace {
@@ -41,10 +36,8 @@ std::string case_text(const FnoCase& what) {
 
 class Benchmark {
  public:
-  explicit Benchmark(const FnoBenchmarkOptions& options) : options_(options) {
-    report_["benchmark"] = "fno";
-    report_["machine"] = provenance();
-    report_["versions"] = {{"MKL", at::get_mkl_version()}, {"CPU capability", at::get_cpu_capability()}};
+  explicit Benchmark(const FnoBenchmarkOptions& options)
+      : options_(options), program_(program_or_self(options.monarch_program)), report_(start_report("fno")) {
     report_["settings"] = {{"dtype", "float32"},
                            {"batch", options.batch},
                            {"frames", 10},
@@ -54,9 +47,7 @@ class Benchmark {
                            {"rollout_rounds", options.rollout_repeats},
                            {"warm_ups", options.warm_ups},
                            {"environment", speed_environment()}};
-    for (const char* list : {"cases", "memory", "goals", "missing"}) report_[list] = nlohmann::json::array();
-    program_ = options.monarch_program;
-    if (program_.empty()) program_ = fs::read_symlink("/proc/self/exe").string();
+    report_["memory"] = nlohmann::json::array();
     find_peers();
   }
 
@@ -97,8 +88,7 @@ try:
 except ImportError:
     pass
 )";
-    const PeerPython python = find_peer_python(
-        {options_.python, ".deps/peers/bin/python", ".deps/venv/bin/python", "python3"}, probe, folder_.path());
+    const PeerPython python = find_torch_python(options_.python, probe, folder_.path());
     python_ = python.program;
     for (const std::string& line : python.answer) {
       for (const std::string name : {"torch", "neuraloperator"}) {
@@ -281,9 +271,7 @@ void print(const nlohmann::json& r) {
     }
     fmt::print("\n");
   }
-  fmt::print("\nload average of the machine before: {:.2f}\n",
-             fmt::join(r["load_average"]["before"].get<std::vector<double>>(), ", "));
-  print_goals(r);
+  print_outcome(r);
 }
 
 FnoBenchmarkOptions checked(FnoBenchmarkOptions options) {
@@ -293,9 +281,8 @@ FnoBenchmarkOptions checked(FnoBenchmarkOptions options) {
     options.batch = options.steps = 2;
     options.repeats = options.rollout_repeats = options.warm_ups = 1;
   }
-  check<ConfigError>(
-      !options.sizes.empty() && !options.modes.empty() && !options.threads.empty() && !options.jobs.empty(),
-      "no sizes, modes, thread counts or jobs to measure");
+  check<ConfigError>(!options.sizes.empty() && !options.modes.empty() && !options.jobs.empty(),
+                     "no sizes, modes or jobs to measure");
   for (const int64_t n : options.sizes) {
     check<ConfigError>(n >= 8 && n <= 4096 && n % 2 == 0,
                        [&] { return fmt::format("size {}; expected an even number from 8 to 4096", n); });
@@ -304,9 +291,7 @@ FnoBenchmarkOptions checked(FnoBenchmarkOptions options) {
                          [&] { return fmt::format("modes {} on {} points; expected 2 to {}", m, n, n / 2); });
     }
   }
-  for (const int threads : options.threads) {
-    check<ConfigError>(threads >= 1, [&] { return fmt::format("{} threads; expected 1 or more", threads); });
-  }
+  check_thread_counts(options.threads);
   for (const std::string& job : options.jobs) {
     check<ConfigError>(std::find(job_names.begin(), job_names.end(), job) != job_names.end(),
                        [&] { return fmt::format("job '{}' is none of {}", job, join_or(job_names)); });

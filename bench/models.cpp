@@ -1,12 +1,9 @@
 #include "models.hpp"
 
-#include <ATen/Version.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -14,13 +11,10 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/progress.hpp"
-#include "monarch/core/provenance.hpp"
 #include "monarch/core/text.hpp"
 #include "outcome.hpp"
 #include "peer_python.hpp"
 #include "rounds.hpp"
-
-namespace fs = std::filesystem;
 
 namespace monarch::bench {
 namespace {
@@ -31,28 +25,14 @@ const std::vector<std::string> job_names = {"step", "inference-1", "inference-32
 
 class Benchmark {
  public:
-  explicit Benchmark(const ModelsBenchmarkOptions& options) : options_(options) {
+  explicit Benchmark(const ModelsBenchmarkOptions& options)
+      : options_(options), program_(program_or_self(options.monarch_program)), report_(start_report("models")) {
     const ModelsCase& sizes = options.sizes;
-    report_["benchmark"] = "models";
-    report_["machine"] = provenance();
-    report_["versions"] = {{"MKL", at::get_mkl_version()}, {"CPU capability", at::get_cpu_capability()}};
     report_["settings"] = {{"depth", sizes.depth},           {"step_tokens", sizes.step_tokens},
                            {"step_batch", sizes.step_batch}, {"rounds", options.repeats},
                            {"warm_ups", options.warm_ups},   {"optimiser", "AdamW"},
                            {"precision", "float32"},         {"environment", speed_environment()}};
-    for (const char* list : {"cases", "goals", "missing"}) report_[list] = nlohmann::json::array();
-    program_ = options.monarch_program;
-    if (program_.empty()) program_ = fs::read_symlink("/proc/self/exe").string();
-    const PeerPython python =
-        find_peer_python({options_.python, ".deps/peers/bin/python", ".deps/venv/bin/python", "python3"},
-                         "import torch; print(torch.__version__)", folder_.path());
-    python_ = python.program;
-    if (python_.empty()) {
-      report_["missing"].push_back(
-          "no Python that imports torch (--python, .deps/peers, .deps/venv, python3): PyTorch");
-    } else {
-      report_["versions"]["torch"] = python.answer.at(0);
-    }
+    python_ = find_torch(options.python, folder_.path(), report_);
   }
 
   nlohmann::json run() {
@@ -183,10 +163,7 @@ void print(const nlohmann::json& r) {
       }
     }
   }
-  fmt::print("\nload average of the machine before: {:.2f}, after: {:.2f}\n",
-             fmt::join(r["load_average"]["before"].get<std::vector<double>>(), ", "),
-             fmt::join(r["load_average"]["after"].get<std::vector<double>>(), ", "));
-  print_goals(r);
+  print_outcome(r);
 }
 
 ModelsBenchmarkOptions checked(ModelsBenchmarkOptions options) {
@@ -199,12 +176,9 @@ ModelsBenchmarkOptions checked(ModelsBenchmarkOptions options) {
   const ModelsCase& sizes = options.sizes;
   check<ConfigError>(sizes.depth >= 1 && sizes.step_batch >= 1 && sizes.step_tokens >= 1 && sizes.step_tokens <= 1024,
                      "depth and batch of at least 1 and 1 to 1024 tokens");
-  check<ConfigError>(
-      !options.models.empty() && !options.threads.empty() && options.repeats >= 1 && options.warm_ups >= 0,
-      "no models, thread counts or rounds to measure");
-  for (const int threads : options.threads) {
-    check<ConfigError>(threads >= 1, [&] { return fmt::format("{} threads; expected 1 or more", threads); });
-  }
+  check<ConfigError>(!options.models.empty() && options.repeats >= 1 && options.warm_ups >= 0,
+                     "no models or rounds to measure");
+  check_thread_counts(options.threads);
   const auto& known = benchmark_models();
   for (const std::string& name : options.models) {
     check<ConfigError>(std::find(known.begin(), known.end(), name) != known.end(),

@@ -1,25 +1,20 @@
 #include "mri_learned.hpp"
 
-#include <ATen/Version.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/progress.hpp"
-#include "monarch/core/provenance.hpp"
 #include "monarch/core/text.hpp"
 #include "mri_learned_script.hpp"
 #include "outcome.hpp"
 #include "peer_python.hpp"
 #include "rounds.hpp"
-
-namespace fs = std::filesystem;
 
 namespace monarch::bench {
 namespace {
@@ -37,27 +32,13 @@ const MriLearnedModel* find_model(const std::string& name) {
 
 class Benchmark {
  public:
-  explicit Benchmark(const MriLearnedBenchmarkOptions& options) : options_(options) {
-    report_["benchmark"] = "mri-learned";
-    report_["machine"] = provenance();
-    report_["versions"] = {{"MKL", at::get_mkl_version()}, {"CPU capability", at::get_cpu_capability()}};
+  explicit Benchmark(const MriLearnedBenchmarkOptions& options)
+      : options_(options), program_(program_or_self(options.monarch_program)), report_(start_report("mri-learned")) {
     report_["settings"] = {{"shape", options.shape},    {"coils", options.coils},
                            {"rounds", options.repeats}, {"warm_ups", options.warm_ups},
                            {"loss", "complex l1"},      {"optimiser", "AdamW"},
                            {"precision", "float32"},    {"environment", speed_environment()}};
-    for (const char* list : {"cases", "goals", "missing"}) report_[list] = nlohmann::json::array();
-    program_ = options.monarch_program;
-    if (program_.empty()) program_ = fs::read_symlink("/proc/self/exe").string();
-    const PeerPython python =
-        find_peer_python({options_.python, ".deps/peers/bin/python", ".deps/venv/bin/python", "python3"},
-                         "import torch; print(torch.__version__)", folder_.path());
-    python_ = python.program;
-    if (python_.empty()) {
-      report_["missing"].push_back(
-          "no Python that imports torch (--python, .deps/peers, .deps/venv, python3): PyTorch");
-    } else {
-      report_["versions"]["torch"] = python.answer.at(0);
-    }
+    python_ = find_torch(options.python, folder_.path(), report_);
   }
 
   nlohmann::json run() {
@@ -190,10 +171,7 @@ void print(const nlohmann::json& r) {
     }
     fmt::print("\n");
   }
-  fmt::print("\nload average of the machine before: {:.2f}, after: {:.2f}\n",
-             fmt::join(r["load_average"]["before"].get<std::vector<double>>(), ", "),
-             fmt::join(r["load_average"]["after"].get<std::vector<double>>(), ", "));
-  print_goals(r);
+  print_outcome(r);
 }
 
 MriLearnedBenchmarkOptions checked(MriLearnedBenchmarkOptions options) {
@@ -210,12 +188,9 @@ MriLearnedBenchmarkOptions checked(MriLearnedBenchmarkOptions options) {
                        [&] { return fmt::format("extent {}; expected a multiple of 16 from 32 to 4096", n); });
   }
   check<ConfigError>(options.coils >= 1, [&] { return fmt::format("{} coils; expected 1 or more", options.coils); });
-  check<ConfigError>(
-      !options.models.empty() && !options.threads.empty() && options.repeats >= 1 && options.warm_ups >= 0,
-      "no models, thread counts or rounds to measure");
-  for (const int threads : options.threads) {
-    check<ConfigError>(threads >= 1, [&] { return fmt::format("{} threads; expected 1 or more", threads); });
-  }
+  check<ConfigError>(!options.models.empty() && options.repeats >= 1 && options.warm_ups >= 0,
+                     "no models or rounds to measure");
+  check_thread_counts(options.threads);
   for (const std::string& name : options.models) {
     std::vector<std::string> known;
     for (const MriLearnedModel& model : mri_learned_models()) known.push_back(model.name);

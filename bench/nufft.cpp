@@ -15,7 +15,6 @@
 #include "monarch/core/error.hpp"
 #include "monarch/core/files.hpp"
 #include "monarch/core/progress.hpp"
-#include "monarch/core/provenance.hpp"
 #include "monarch/mri/iterative.hpp"
 #include "monarch/operators/nufft.hpp"
 #include "nufft_script.hpp"
@@ -48,10 +47,7 @@ struct Player {
 
 class Benchmark {
  public:
-  explicit Benchmark(const NufftBenchmarkOptions& options) : options_(options) {
-    report_["benchmark"] = "nufft";
-    report_["machine"] = provenance();
-    for (const char* list : {"cases", "goals", "missing"}) report_[list] = nlohmann::json::array();
+  explicit Benchmark(const NufftBenchmarkOptions& options) : options_(options), report_(start_report("nufft")) {
     find_peers();
     const BenchScan scan = make_scans(folder_.path(), has_bart_).back();
     radial_ = make_radial_scan(folder_.path(), scan, options.spokes);
@@ -281,10 +277,7 @@ void print(const nlohmann::json& r) {
       }
     }
   }
-  fmt::print("\nload average of the machine before: {:.2f}, after: {:.2f}\n",
-             fmt::join(r["load_average"]["before"].get<std::vector<double>>(), ", "),
-             fmt::join(r["load_average"]["after"].get<std::vector<double>>(), ", "));
-  print_goals(r);
+  print_outcome(r);
 }
 
 }  // namespace
@@ -296,10 +289,9 @@ int run_nufft_benchmark(const NufftBenchmarkOptions& given) {
     options.iterations = 3;
     options.repeats = 1;
   }
-  check<ConfigError>(options.repeats >= 1 && options.spokes >= 1 && options.iterations >= 1 &&
-                         !options.threads.empty() &&
-                         std::all_of(options.threads.begin(), options.threads.end(), [](int n) { return n >= 1; }),
-                     "the benchmark needs rounds, spokes, iterations and thread counts of at least 1");
+  check<ConfigError>(options.repeats >= 1 && options.spokes >= 1 && options.iterations >= 1,
+                     "the benchmark needs rounds, spokes and iterations of at least 1");
+  check_thread_counts(options.threads);
   const int threads_before = at::get_num_threads();
   const nlohmann::json report = Benchmark(options).run();
   at::set_num_threads(threads_before);

@@ -1,13 +1,26 @@
 #include "outcome.hpp"
 
+#include <ATen/Version.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "monarch/core/files.hpp"
+#include "monarch/core/provenance.hpp"
 
 namespace monarch::bench {
+
+nlohmann::json start_report(const std::string& benchmark) {
+  nlohmann::json report = {
+      {"benchmark", benchmark},
+      {"machine", provenance()},
+      {"versions", {{"MKL", at::get_mkl_version()}, {"CPU capability", at::get_cpu_capability()}}}};
+  for (const char* list : {"cases", "goals", "missing"}) report[list] = nlohmann::json::array();
+  return report;
+}
 
 nlohmann::json timing_json(const Timing& timing) {
   return {{"seconds", timing.median()},
@@ -22,7 +35,11 @@ void add_goal(nlohmann::json& report, const std::string& name, double value, dou
       {{"goal", name}, {"value", value}, {"limit", limit}, {"comparison", at_least ? ">=" : "<="}, {"met", met}});
 }
 
-void print_goals(const nlohmann::json& report) {
+void print_outcome(const nlohmann::json& report) {
+  const auto load = [&](const char* when) {
+    return fmt::format("{:.2f}", fmt::join(report["load_average"][when].get<std::vector<double>>(), ", "));
+  };
+  fmt::print("\nload average of the machine before: {}, after: {}\n", load("before"), load("after"));
   for (const auto& m : report["missing"]) fmt::print("missing: {}\n", m.get<std::string>());
   fmt::print("\ngoals\n");
   for (const auto& g : report["goals"]) {

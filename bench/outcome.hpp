@@ -9,14 +9,17 @@
 
 namespace monarch::bench {
 
+/// A report of this name with the machine, the versions of what we compute with, and empty "cases", "goals", "missing".
+nlohmann::json start_report(const std::string& benchmark);
+
 /// {"seconds": median, "minimum_seconds", "calls_per_sample", "samples"}.
 nlohmann::json timing_json(const Timing& timing);
 
 /// Appends to report["goals"]: wanted is value >= limit (at_least) or value <= limit. NaN is never met.
 void add_goal(nlohmann::json& report, const std::string& name, double value, double limit, bool at_least);
 
-/// Prints report["missing"] and report["goals"], with what was measured and whether it is met.
-void print_goals(const nlohmann::json& report);
+/// Prints report["load_average"], report["missing"] and report["goals"], with what was measured and whether it is met.
+void print_outcome(const nlohmann::json& report);
 
 /// Prints the report with `print`, or as JSON where `json` is "-"; else `json` names a file for it ("": none). Returns
 /// the exit code: 1 where a goal is missed and `goals_decide`.

@@ -1,5 +1,6 @@
 #include "peer_python.hpp"
 
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "monarch/core/process.hpp"
@@ -19,6 +20,20 @@ PeerPython find_peer_python(const std::vector<std::string>& candidates, const st
     return found;
   }
   return {};
+}
+
+PeerPython find_torch_python(const std::string& python, const std::string& probe, const std::filesystem::path& folder) {
+  return find_peer_python({python, ".deps/peers/bin/python", ".deps/venv/bin/python", "python3"}, probe, folder);
+}
+
+std::string find_torch(const std::string& python, const std::filesystem::path& folder, nlohmann::json& report) {
+  const PeerPython found = find_torch_python(python, "import torch; print(torch.__version__)", folder);
+  if (found.program.empty()) {
+    report["missing"].push_back("no Python that imports torch (--python, .deps/peers, .deps/venv, python3): PyTorch");
+  } else {
+    report["versions"]["torch"] = found.answer.at(0);
+  }
+  return found.program;
 }
 
 std::vector<std::string> python_command(const std::string& program) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,13 @@ struct PeerPython {
 /// with exit code 0.
 PeerPython find_peer_python(const std::vector<std::string>& candidates, const std::string& probe,
                             const std::filesystem::path& folder);
+
+/// find_peer_python() where PyTorch is usually found, after the interpreter `python` ("": none).
+PeerPython find_torch_python(const std::string& python, const std::string& probe, const std::filesystem::path& folder);
+
+/// The interpreter of find_torch_python(), whose PyTorch goes into report["versions"]; else "", said in
+/// report["missing"].
+std::string find_torch(const std::string& python, const std::filesystem::path& folder, nlohmann::json& report);
 
 /// Words before the arguments of a PyTorch peer, which keeps its own way of waiting (spinning for a while): PyTorch on
 /// several threads is two to three times slower where OMP_WAIT_POLICY=passive, which our program sets for itself.

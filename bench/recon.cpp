@@ -26,6 +26,7 @@
 #include "peer_python.hpp"
 #include "recon_data.hpp"
 #include "recon_report.hpp"
+#include "rounds.hpp"
 #include "sigpy_script.hpp"
 #include "timing.hpp"
 
@@ -310,8 +311,7 @@ class Benchmark {
   }
 
   void processes(int threads) {
-    std::string program = options_.monarch_program;
-    if (program.empty()) program = fs::read_symlink("/proc/self/exe").string();
+    const std::string program = program_or_self(options_.monarch_program);
     const std::string count = std::to_string(threads);
     process("start-up: monarch", threads, {{program, "--version"}});
     if (has_bart_) process("start-up: bart", threads, {{"bart", "version"}});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 #include "monarch/core/error.hpp"
@@ -50,6 +51,17 @@ std::map<std::string, std::string> speed_environment() {
     if (const char* value = std::getenv(name)) found[name] = value;
   }
   return found;
+}
+
+std::string program_or_self(const std::string& given) {
+  return given.empty() ? std::filesystem::read_symlink("/proc/self/exe").string() : given;
+}
+
+void check_thread_counts(const std::vector<int>& threads) {
+  check<ConfigError>(!threads.empty(), "no thread counts to measure");
+  for (const int n : threads) {
+    check<ConfigError>(n >= 1, [&] { return fmt::format("{} threads; expected 1 or more", n); });
+  }
 }
 
 std::string threads_text(int threads) {

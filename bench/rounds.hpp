@@ -29,6 +29,12 @@ std::vector<double> load_average();
 /// What every program finds in its environment that changes its speed. OMP_WAIT_POLICY: ours alone, peers have none.
 std::map<std::string, std::string> speed_environment();
 
+/// `given`, or this very program where it is "".
+std::string program_or_self(const std::string& given);
+
+/// Throws ConfigError where a benchmark has no thread counts, or one below 1.
+void check_thread_counts(const std::vector<int>& threads);
+
 /// "1 thread", "2 threads".
 std::string threads_text(int threads);
 

@@ -13,12 +13,12 @@
 #include "monarch/core/files.hpp"
 #include "monarch/core/process.hpp"
 #include "monarch/core/progress.hpp"
-#include "monarch/core/provenance.hpp"
 #include "monarch/core/text.hpp"
 #include "monarch/solvers/numerical/navier_stokes_simulation.hpp"
 #include "outcome.hpp"
 #include "peer_python.hpp"
 #include "published_script.hpp"
+#include "rounds.hpp"
 #include "timing.hpp"
 
 namespace fs = std::filesystem;
@@ -43,26 +43,20 @@ struct Rates {  ///< seconds of one right-hand side of one sample
 
 class Benchmark {
  public:
-  explicit Benchmark(const SimulateBenchmarkOptions& options) : options_(options) {
+  explicit Benchmark(const SimulateBenchmarkOptions& options) : options_(options), report_(start_report("simulate")) {
     for (const int64_t n : options.sizes) {
       check<ConfigError>(n >= 8 && n <= 4096 && n % 2 == 0,
                          [&] { return fmt::format("size {}; expected an even number from 8 to 4096", n); });
     }
-    for (const int threads : options.threads) {
-      check<ConfigError>(threads >= 1, [&] { return fmt::format("{} threads; expected 1 or more", threads); });
-    }
+    check_thread_counts(options.threads);
     check<ConfigError>(options.batch >= 1 && options.repeats >= 1, "batch and repeats are at least 1");
-    report_["benchmark"] = "simulate";
-    report_["machine"] = provenance();
     report_["batch"] = options.batch;
-    report_["cases"] = nlohmann::json::array();
-    report_["goals"] = nlohmann::json::array();
-    report_["missing"] = nlohmann::json::array();
     find_peer();
   }
 
   nlohmann::json run() {
     Progress progress("benchmark", static_cast<int64_t>(options_.sizes.size() * options_.threads.size()) + 2);
+    report_["load_average"]["before"] = load_average();
     std::map<int64_t, Rates> single;  // by one thread
     for (const int threads : options_.threads) {
       at::set_num_threads(threads);
@@ -79,6 +73,7 @@ class Benchmark {
     progress.note("1,000 samples");
     thousand_samples();
     progress.advance();
+    report_["load_average"]["after"] = load_average();
     return report_;
   }
 
@@ -264,7 +259,7 @@ void print(const nlohmann::json& r) {
   const auto& t = r["thousand"];
   fmt::print("{} samples of T = {} on {} threads: {}\n", t["samples"].get<int64_t>(), t["duration"].get<double>(),
              t["threads"].get<int>(), duration_text(t["seconds"]));
-  print_goals(r);
+  print_outcome(r);
 }
 
 }  // namespace
