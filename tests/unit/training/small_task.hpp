@@ -6,6 +6,7 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/linear.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -13,8 +14,8 @@
 #include "monarch/core/config.hpp"
 #include "monarch/core/rng.hpp"
 #include "monarch/operators/nn/linear_layer.hpp"
-#include "monarch/training/options.hpp"
 #include "monarch/training/task.hpp"
+#include "monarch/training/trainer.hpp"
 
 namespace monarch::test {
 
@@ -133,5 +134,11 @@ struct SmallRun {
     config.finish();
   }
 };
+
+inline training::TrainingResult run(SmallTask& task, const std::string& toml, const std::filesystem::path& folder,
+                                    bool resume = false) {
+  const SmallRun small(toml);
+  return training::train(task, small.options, small.config, folder, resume);
+}
 
 }  // namespace monarch::test

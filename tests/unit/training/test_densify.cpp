@@ -39,11 +39,6 @@ std::string with(const std::string& more, const std::string& densify = "at = 0.6
   return text;
 }
 
-TrainingResult run(SmallTask& task, const std::string& toml, const fs::path& folder) {
-  const SmallRun small(toml);
-  return train(task, small.options, small.config, folder, false);
-}
-
 SmallOptions structured() {
   SmallOptions o;
   o.structured = true;

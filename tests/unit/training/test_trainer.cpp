@@ -1,12 +1,9 @@
 // The loop in one process.
 #include <ATen/ATen.h>
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <numeric>
-#include <sstream>
 
 #include "monarch/core/error.hpp"
 #include "monarch/training/checkpoint.hpp"
@@ -23,11 +20,6 @@ using Catch::Matchers::Contains;
 namespace fs = std::filesystem;
 
 namespace {
-
-TrainingResult run(SmallTask& task, const std::string& toml, const fs::path& folder, bool resume = false) {
-  const SmallRun small(toml);
-  return train(task, small.options, small.config, folder, resume);
-}
 
 /// All weights after training, in double precision, as one vector.
 at::Tensor trained(const std::string& toml, const std::function<void(SmallTask&)>& prepare = {}) {
@@ -375,133 +367,6 @@ TEST_CASE("wrong options are named with what was expected") {
   REQUIRE_THAT(message("clip_norm = -1.0"), Contains("expected 0"));
 }
 
-TEST_CASE("a run is continued only with its own configuration, but for its length and what it tells") {
-  const TemporaryFolder folder;
-  const std::string toml = "[training]\nbatch = 8\n";
-  SmallTask first;
-  run(first, toml + "epochs = 2", folder / "run");
-  const auto attempt = [&](const std::string& more, bool resume = true) {
-    SmallTask task;
-    return run(task, toml + more, folder / "run", resume);
-  };
-  REQUIRE_THROWS_WITH(attempt("epochs = 2", false), Contains("holds a run already") && Contains("--resume"));
-  REQUIRE_THROWS_WITH(attempt("epochs = 2\nseed = 3\noptimiser.beta1 = 0.8"),
-                      Contains("training.seed was 0, now 3") && Contains("training.optimiser.beta1 was 0.9, now 0.8"));
-  REQUIRE(attempt("epochs = 5\ncheckpoint_minutes = 1\nlog_steps = 1").epochs == 5);
-  REQUIRE(log_of(folder / "run").size() == 5 + 9);
-  // Keys of a later version count only where the config sets them.
-  const auto newest = checkpoint_folders(folder / "run").front();
-  auto checkpoint = load_training_checkpoint(newest);
-  checkpoint.state["effective"].erase("training.clip_norm");
-  save_training_checkpoint(newest, checkpoint);
-  REQUIRE_THROWS_WITH(attempt("epochs = 5\nclip_norm = 1.0"), Contains("training.clip_norm was absent, now 1"));
-  REQUIRE(attempt("epochs = 6").epochs == 6);
-}
-
-TEST_CASE("a damaged checkpoint gives way to the one before, with the same weights in the end") {
-  const std::string toml = "[training]\nepochs = 4\nbatch = 8\nema_decay = 0.5\n[small]\nrandom = true\n";
-  const SmallRun small(toml);
-  const TemporaryFolder folder;
-  const auto go = [&](const fs::path& run, const std::string& more = {}) {
-    SmallTask task(small.small);
-    const SmallRun changed(toml + more);
-    train(task, changed.options, changed.config, run, true);
-    return outcome_of(run, 12);
-  };
-  const std::string expected = go(folder / "whole");
-  const auto newest = checkpoint_folders(folder / "whole").front();
-  for (const std::string file : {"state.json", "model.safetensors", "optimiser.safetensors"}) {
-    for (const std::string damage : {"truncated", "removed", "emptied", "garbled"}) {
-      INFO(file << " " << damage);
-      const fs::path run = folder / (file + damage);
-      fs::copy(folder / "whole", run, fs::copy_options::recursive);
-      const fs::path target = run / "checkpoints" / newest.filename() / file;
-      if (damage == "truncated") fs::resize_file(target, fs::file_size(target) / 2);
-      if (damage == "emptied") fs::resize_file(target, 0);
-      if (damage == "removed") fs::remove(target);
-      if (damage == "garbled") write_text(target, "[1, 2" + std::string(200, '\xff'));
-      if (damage != "removed" || file != "optimiser.safetensors")  // checkpoints may have none
-        REQUIRE_THROWS_AS(load_training_checkpoint(target.parent_path()), DataError);
-      REQUIRE(go(run) == expected);
-      REQUIRE(log_of(run).size() == 4);
-      if (damage != "truncated") continue;
-      for (const auto& checkpoint : checkpoint_folders(run)) fs::resize_file(checkpoint / file, 5);
-      REQUIRE_THROWS_AS(go(run), DataError);
-      REQUIRE_THROWS_WITH(go(run), Contains("no checkpoint can be used") && Contains(file));
-    }
-  }
-  // best/ that is lost while the run stands elsewhere is chosen anew.
-  const fs::path run = folder / "lost";
-  fs::copy(folder / "whole", run, fs::copy_options::recursive);
-  fs::remove_all(run / "best");
-  go(run);
-  REQUIRE(bytes_of(run / "best/model.safetensors") == bytes_of(newest / "model.safetensors"));
-  REQUIRE(bytes_of(run / "checkpoints" / newest.filename() / "model.safetensors") ==
-          bytes_of(newest / "model.safetensors"));
-}
-
-TEST_CASE("a checkpoint of another model is refused with every tensor that does not fit") {
-  const TemporaryFolder folder;
-  SmallTask task;
-  run(task, "[training]\nepochs = 1", folder / "run");
-  SmallTask wide({.width = 9, .random = true});
-  const auto best = load_training_checkpoint(folder / "run");
-  REQUIRE_THROWS_MATCHES(load_weights(wide.module(), best.model, "here"), DataError,
-                         Catch::Predicate<DataError>([](const DataError& e) {
-                           const std::string text = e.what();
-                           for (const char* part : {"here: a checkpoint of another model", "a.weight", "[8, 4]",
-                                                    "[9, 4]", "norm.running_mean [9] is missing"})
-                             if (text.find(part) == std::string::npos) return false;
-                           return text.find("\n  spare") == std::string::npos;
-                         }));
-  NamedTensors more = best.model;
-  more.emplace_back("extra", at::ones({2}));
-  REQUIRE_THROWS_WITH(load_weights(task.module(), more, "here"), Contains("extra [2] has no place"));
-  REQUIRE_THROWS_WITH(run(wide, "[training]\nepochs = 1", folder / "run", true),
-                      Contains("checkpoint of another model"));
-}
-
-TEST_CASE("checkpoints keep every type, names and constants, and appear whole") {
-  const TemporaryFolder folder;
-  TrainingCheckpoint c;
-  for (const auto type : {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble, at::kBFloat16, at::kHalf})
-    c.model.emplace_back(toString(type), at::randn({2, 3}, at::isComplexType(type) ? type : at::kDouble).to(type));
-  c.model.emplace_back("long", at::arange(5));
-  c.model.emplace_back("bool", at::arange(2).to(at::kBool));
-  c.model.emplace_back("scalar", at::full({}, 3.5));
-  c.model.emplace_back("empty", at::empty({0, 4}));
-  c.model.emplace_back("conjugate", at::randn({3}, at::kComplexDouble).conj());
-  c.model.emplace_back("strided", at::randn({4, 3}).t());
-  c.constants.emplace_back("mean", at::ones({2}, at::kComplexDouble));
-  c.optimiser.emplace_back("first.x", at::randn({2}));
-  c.state = {{"epoch", 3}, {"text", "bytes \xff that are no UTF-8"}};
-  write_text(folder / ".ck.partial", "left by another");
-  for (int again = 0; again < 2; ++again) {
-    save_training_checkpoint(folder / "ck/", c);
-    REQUIRE(std::distance(fs::directory_iterator(folder.path()), {}) == 1);
-    const auto back = load_training_checkpoint(folder / "ck");
-    REQUIRE(back.model.size() == c.model.size());
-    for (const auto& [name, tensor] : c.model) {
-      const auto found =
-          std::find_if(back.model.begin(), back.model.end(), [&](const auto& m) { return m.first == name; });
-      REQUIRE(found != back.model.end());
-      REQUIRE(found->second.scalar_type() == tensor.scalar_type());
-      REQUIRE(at::equal(found->second, tensor.resolve_conj()));
-    }
-    REQUIRE(back.constants.size() == 1);
-    REQUIRE(back.constants[0].first == "mean");
-    REQUIRE(back.optimiser.size() == 1);
-    REQUIRE(back.state["epoch"] == 3);
-  }
-  REQUIRE_THROWS_AS(load_training_checkpoint(folder / "nothing"), DataError);
-  // What a killed process left: a folder moved aside comes back, an unfinished one goes.
-  fs::rename(folder / "ck", folder / ".ck.aside");
-  fs::create_directory(folder / ".ck.partial");
-  recover_checkpoints(folder.path());
-  REQUIRE(std::distance(fs::directory_iterator(folder.path()), {}) == 1);
-  REQUIRE(load_training_checkpoint(folder / "ck").state["epoch"] == 3);
-}
-
 TEST_CASE("double precision converts complex parameters whole") {
   const TemporaryFolder folder;
   SmallTask task;
@@ -526,90 +391,6 @@ TEST_CASE("mixed precision trains where the processor has it, and is refused els
   const auto single = run(other, toml + "\"float32\"", folder / "single");
   REQUIRE(mixed.best != single.best);
   REQUIRE(std::abs(mixed.best - single.best) <= 0.1 * single.best);
-}
-
-TEST_CASE("a run tells what it did: log, events, curves, checkpoints with their origin") {
-  const TemporaryFolder folder;
-  SmallTask task;
-  const auto result = run(task,
-                          "[training]\nepochs = 5\nbatch = 8\nlog_steps = 2\nevaluate_epochs = 2\n"
-                          "optimiser.learning_rate = 1e-2\nschedule = {kind = \"step\", step_epochs = 2}",
-                          folder / "run");
-  const auto log = log_of(folder / "run");
-  std::vector<nlohmann::json> epochs, steps;
-  for (const auto& line : log) (line.contains("batch") ? steps : epochs).push_back(line);
-  REQUIRE(epochs.size() == 5);
-  REQUIRE(steps.size() == 7);
-  for (size_t i = 0; i < 5; ++i) {
-    REQUIRE(epochs[i]["epoch"] == i + 1);
-    REQUIRE(epochs[i]["step"] == 3 * (i + 1));
-    REQUIRE(epochs[i]["learning_rate"].get<double>() == 1e-2 * std::pow(0.5, static_cast<double>(i / 2)));
-    REQUIRE(epochs[i]["samples_per_second"].get<double>() > 0);
-    REQUIRE(epochs[i].contains("metrics") == (i % 2 == 1 || i == 4));
-  }
-  REQUIRE(epochs[4]["loss"].get<double>() < epochs[0]["loss"].get<double>());
-  REQUIRE(epochs[4]["metrics"]["l2"].get<double>() == result.last[1].second);
-  REQUIRE(steps[0]["step"] == 2);
-  REQUIRE(steps[1]["epoch"] == 2);
-  const std::string svg = bytes_of(folder / "run/results/curves.svg");
-  for (const char* text : {"Loss", "Validation: l2", "Learning rate", "epoch"}) REQUIRE_THAT(svg, Contains(text));
-  const auto state = nlohmann::json::parse(bytes_of(folder / "run/best/state.json"));
-  REQUIRE(state["config"].get<std::string>() == bytes_of(folder / "run/config.toml"));
-  REQUIRE(state["config_hash"].get<std::string>().size() == 40);
-  REQUIRE(state["provenance"].contains("revision"));
-  REQUIRE(checkpoint_folders(folder / "run").size() == 2);
-  REQUIRE_FALSE(fs::exists(folder / "run/best/optimiser.safetensors"));
-  int events = 0;
-  for (const auto& entry : fs::directory_iterator(folder / "run"))
-    events += entry.path().filename().string().starts_with("events.out.tfevents") ? 1 : 0;
-  REQUIRE(events == 1);
-}
-
-TEST_CASE("a run tells how fast it was, and a resumed one that has nothing to do remembers") {
-  const TemporaryFolder folder;
-  SmallTask task;
-  task.flops = 5e6;
-  task.tokens = 7;
-  task.before = [](std::span<const int64_t>, const Step&) { usleep(2000); };
-  const std::string toml = "[training]\nepochs = 4\nbatch = 11\npeak_tflops = 0.1";
-  const auto result = run(task, toml, folder / "run");
-  const auto& t = result.throughput;
-  const double seconds = t.at("seconds_per_step"), samples = t.at("samples_per_second");
-  REQUIRE(seconds >= 2e-3);
-  REQUIRE(std::abs(samples * seconds - 11) <= 1e-9);
-  REQUIRE(std::abs(t.at("tokens_per_second").get<double>() - 7 * samples) <= 1e-6 * samples);
-  REQUIRE(std::abs(t.at("tflops").get<double>() * 1e12 - 5e6 * samples) <= 1e-6 * 5e6 * samples);
-  REQUIRE(std::abs(t.at("mfu").get<double>() - t.at("tflops").get<double>() / 0.1) <= 1e-12);
-  REQUIRE(t.at("peak_memory_mib").get<double>() >= 10);
-  REQUIRE(log_of(folder / "run").back().at("throughput").at("seconds_per_step") == seconds);
-  SmallTask again;
-  REQUIRE(run(again, toml, folder / "run", true).throughput.at("seconds_per_step").get<double>() == seconds);
-  SmallTask plain;
-  const auto other = run(plain, "[training]\nepochs = 1", folder / "plain").throughput;
-  for (const char* key : {"tokens_per_second", "tflops", "mfu"}) REQUIRE_FALSE(other.contains(key));
-}
-
-TEST_CASE("a profile names the operators of the steps, and their own times add up") {
-  const TemporaryFolder folder;
-  SmallTask task;
-  run(task, "[training]\nepochs = 5\nbatch = 8\nprofile = true", folder / "run");
-  const std::string table = bytes_of(folder / "run/results/profile.txt");
-  REQUIRE_THAT(table, Contains("5 steps") && Contains("aten::tanh") && Contains("aten::addmm") && Contains("self ms"));
-  double percent = 0;
-  std::istringstream lines(table.substr(table.find("operator\n") + 9));
-  for (std::string line; std::getline(lines, line) && !line.empty();) {
-    std::istringstream words(line);
-    double self = 0, part = 0;
-    words >> self >> part;
-    REQUIRE(self >= 0);
-    percent += part;
-  }
-  REQUIRE(std::abs(percent - 100) <= 2);
-  const auto trace = nlohmann::json::parse(bytes_of(folder / "run/results/trace.json"));
-  REQUIRE(trace.at("traceEvents").size() >= 50);
-  SmallTask short_one;
-  run(short_one, "[training]\nepochs = 1\nbatch = 22\nprofile = true", folder / "short");
-  REQUIRE_FALSE(fs::exists(folder / "short/results/profile.txt"));
 }
 
 TEST_CASE("the base width of muP and the decay of embeddings reach the optimiser") {
