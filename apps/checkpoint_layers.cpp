@@ -188,11 +188,4 @@ void print_columns(const std::vector<std::string>& heading, const std::vector<st
   for (const auto& row : rows) print(row);
 }
 
-std::string count_text(int64_t count) {
-  std::string text = std::to_string(count);
-  for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > (text[0] == '-'); at -= 3)
-    text.insert(static_cast<size_t>(at), 1, ',');
-  return text;
-}
-
 }  // namespace monarch::apps

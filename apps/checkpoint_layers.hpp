@@ -58,7 +58,5 @@ std::map<std::string, std::string> inherited_metadata(const data::Checkpoint& ch
 
 /// A table with a heading on stdout; the first column is aligned left, the others right.
 void print_columns(const std::vector<std::string>& heading, const std::vector<std::vector<std::string>>& rows);
-/// "1,234,567".
-std::string count_text(int64_t count);
 
 }  // namespace monarch::apps

@@ -147,7 +147,7 @@ void densify(const Arguments& arguments) {
     return;
   }
   print_columns({"layer", "blkdiag1", "blkdiag2", "weight", "kind"}, rows);
-  fmt::print("\n{} layers, {} parameters -> {}: {}\n", layers.size(), count_text(before), count_text(after),
+  fmt::print("\n{} layers, {} parameters -> {}: {}\n", layers.size(), thousands(before), thousands(after),
              arguments.output);
 }
 

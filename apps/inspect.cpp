@@ -81,8 +81,8 @@ void inspect(const std::string& path, const std::string& select, bool json) {
   std::string found;
   for (const auto& [kind, count] : kind_count) found += fmt::format("{}{} {}", found.empty() ? "" : ", ", count, kind);
   print_table({{"format", checkpoint->format()},
-               {"tensors", count_text(static_cast<int64_t>(checkpoint->tensors().size()))},
-               {"parameters", count_text(parameters)},
+               {"tensors", thousands(static_cast<int64_t>(checkpoint->tensors().size()))},
+               {"parameters", thousands(parameters)},
                {"size", bytes_text(static_cast<double>(bytes))},
                {"layers", found.empty() ? "none recognised" : found}});
   if (!checkpoint->metadata().empty()) fmt::print("metadata\n");

@@ -203,13 +203,13 @@ void print_outcomes(const std::vector<Job>& jobs, const std::vector<Outcome>& ou
     const Job& job = jobs[i];
     rows.push_back(
         {job.name, shape_text(job.shape), job.transposed ? "Conv1D" : "Linear",
-         fmt::format("{:.4f}", outcomes[i].relative_error), count_text(job.in * job.out),
-         count_text(job.sizes.parameters()),
+         fmt::format("{:.4f}", outcomes[i].relative_error), thousands(job.in * job.out),
+         thousands(job.sizes.parameters()),
          fmt::format("{:.2f} x", static_cast<double>(job.in * job.out) / static_cast<double>(job.sizes.parameters())),
          picture(outcomes[i].spectrum)});
   }
   rows.push_back({fmt::format("{} layer{}", jobs.size(), jobs.size() == 1 ? "" : "s"), "", "",
-                  fmt::format("{:.4f}", total_error), count_text(before), count_text(after),
+                  fmt::format("{:.4f}", total_error), thousands(before), thousands(after),
                   fmt::format("{:.2f} x", static_cast<double>(before) / static_cast<double>(after)), ""});
   print_columns({"layer", "weight", "kind", "rel. error", "parameters", "Monarch", "smaller", "spectrum"}, rows);
   fmt::print(

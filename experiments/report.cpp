@@ -20,9 +20,13 @@ namespace {
 
 constexpr size_t kWidestTable = 8;  // columns of numbers
 
+std::string number_text(double value, int64_t digits) {
+  return digits == 0 && std::abs(value) < 1e15 ? thousands(std::llround(value)) : fmt::format("{:.{}f}", value, digits);
+}
+
 std::string with_spread(double mean, double spread, int64_t digits, bool several) {
-  return several ? fmt::format("{:.{}f} ± {:.{}f}", mean, digits, spread, digits)
-                 : fmt::format("{:.{}f}", mean, digits);
+  const std::string text = number_text(mean, digits);
+  return several ? fmt::format("{} ± {}", text, number_text(spread, digits)) : text;
 }
 
 std::string count_text(int64_t parameters) {
@@ -159,7 +163,9 @@ Table also_table(const Experiment& e, const Summary& s, size_t first, size_t end
         }
         std::string text = score_text(e, e.also[i], score);
         const auto paper = e.rows[r].paper.find(e.also[i].name + " " + e.columns[c].name);
-        if (paper != e.rows[r].paper.end()) text += fmt::format(" (paper {})", paper->second);
+        if (paper != e.rows[r].paper.end())
+          text += fmt::format(" (paper {})",
+                              paper->second >= 1e4 ? number_text(paper->second, 0) : fmt::format("{}", paper->second));
         cells.push_back(text);
       }
     }
@@ -371,10 +377,9 @@ Document report(const Experiment& e, const ExperimentResult& result, const Summa
   }
   page.add(Heading{2, "Cost"});
   const bool slices = std::any_of(s.macs.begin(), s.macs.end(), [](double macs) { return macs > 0; });
-  const auto none = [](const std::vector<double>& times) {
-    return std::all_of(times.begin(), times.end(), [](double time) { return time == 0; });
-  };
-  const bool by_steps = none(s.seconds_per_epoch) && !none(s.seconds_per_step);  // trainings shorter than an epoch
+  bool by_steps = false;  // a training shorter than an epoch has no time of one
+  for (size_t r = 0; r < e.rows.size(); ++r)
+    by_steps = by_steps || (e.rows[r].train && s.seconds_per_epoch[r] == 0 && s.seconds_per_step[r] > 0);
   const auto& times = by_steps ? s.seconds_per_step : s.seconds_per_epoch;
   Table cost{{"model", "parameters", by_steps ? "seconds per step" : "seconds per epoch"}, {}, 1};
   if (slices) cost.header.insert(cost.header.end(), {"MMAC per slice", "ms per slice"});
