@@ -107,7 +107,7 @@ at::Tensor MonarchLinearImpl::dense_weight_for(const at::Tensor& x) {
                               .activation = options.activation,
                               .out_features = options.out});
           },
-      .name = monarch_layer_text(sizes_, options.in, options.out)};
+      .name = monarch_layer_text(sizes_, options.in, options.out) + (options.weight_norm ? ", weight norm" : "")};
   return dense_cache_.weight_for(x.numel() / options.in, sources, ways);
 }
 

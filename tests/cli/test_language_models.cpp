@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -104,7 +105,30 @@ TEST_CASE("generate continues a text with a GPT-2 as HuggingFace stores it") {
   REQUIRE(result.exit_code == 0);
   const auto json = nlohmann::json::parse(result.output);
   REQUIRE_THAT(json["model"].get<std::string>(), Contains("24 wide, 2 deep, 3 heads"));
+  // The likeliest of the first token's logits by hand: with one position the attention passes its value on.
+  const auto tokens_of = [&](const std::string& more) {
+    const auto one = run_monarch(folder.path(), "generate gpt2 --tokens 5 --json --greedy " + more);
+    return nlohmann::json::parse(one.output)["tokens"];
+  };
   REQUIRE(json["tokens"].size() == 5);
+  REQUIRE(tokens_of("--prompt 'a b'") == json["tokens"]);
+  std::map<std::string, at::Tensor> w(tensors.begin(), tensors.end());
+  const std::string prefix = w.contains("wte.weight") ? "" : "transformer.";
+  const auto get = [&](const std::string& name) { return w.at(prefix + name); };
+  const auto norm = [&](const at::Tensor& x, const std::string& name) {
+    return at::layer_norm(x, {24}, get(name + ".weight"), get(name + ".bias"), 1e-5);
+  };
+  const auto conv = [&](const at::Tensor& x, const std::string& name) {
+    return at::matmul(x, get(name + ".weight")) + get(name + ".bias");
+  };
+  const int64_t id = nlohmann::json::parse(vocabulary).at("a");
+  at::Tensor x = get("wte.weight")[id] + get("wpe.weight")[0];
+  for (const std::string block : {"h.0.", "h.1."}) {
+    x = x + conv(conv(norm(x, block + "ln_1"), block + "attn.c_attn").slice(0, 48, 72), block + "attn.c_proj");
+    x = x + conv(at::gelu(conv(norm(x, block + "ln_2"), block + "mlp.c_fc"), "tanh"), block + "mlp.c_proj");
+  }
+  const int64_t likeliest = at::mv(get("wte.weight"), norm(x, "ln_f")).argmax().item<int64_t>();
+  REQUIRE(tokens_of("--prompt a").at(0) == likeliest);
 }
 
 TEST_CASE("what a language model cannot do ends in a message") {

@@ -279,7 +279,8 @@ dense) line 10 20 4; line 20 40 3; line 30 60 2; step=2 ;;
 ours) line 10 10 3; line 20 20 1; step=1 ;;
 late) line 10 10 5; line 30 30 4; step=1 ;;
 esac
-echo "{\"test\": {\"loss\": 2}, \"parameters\": 10, \"epochs\": 1, \"seconds\": 3, \"throughput\": {\"seconds_per_step\": $step}}" > "$out/result.json"
+epochs=0; [ "$name" = late ] && epochs=1  # the others are shorter than an epoch
+echo "{\"test\": {\"loss\": 2}, \"parameters\": 1234567, \"epochs\": $epochs, \"steps\": 30, \"seconds\": 6, \"throughput\": {\"seconds_per_step\": $step}}" > "$out/result.json"
 )";
   const std::string text = R"(
 title = "Times"
@@ -316,6 +317,9 @@ relative_to = "base"
 label = "time to the loss"
 digits = 3
 [[also]]
+metric = "parameters"
+digits = 0
+[[also]]
 name = "to_loss_steps"
 time_to = { metric = "loss", of_row = "base", axis = "step" }
 label = "steps to the loss"
@@ -338,6 +342,8 @@ label = "steps to the loss"
   const std::string page = content(f.out / "report.md");
   REQUIRE_THAT(page, Contains("not reached") && Contains("2.0 ×") && Contains("0.250 ×"));
   REQUIRE_THAT(page, Contains("late against ours"));
+  REQUIRE_THAT(page, Contains("| Dense | 1.0 × | 1.000 × | 1,234,567 |"));
+  REQUIRE_THAT(page, Contains("seconds per step") && Contains("| late | 1,234,567 | 0.200 |"));
   for (const auto* axis : {"steps", "seconds"}) {
     const std::string picture = content(f.out / "figures" / fmt::format("training-c-loss-{}.svg", axis));
     REQUIRE_THAT(picture, Contains("validation loss") && Contains("Dense"));

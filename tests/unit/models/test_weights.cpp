@@ -167,6 +167,19 @@ TEST_CASE(
   REQUIRE_THROWS_AS(make_gpt2(wrong, 61), DataError);
 }
 
+TEST_CASE("weights: sizes that neither config nor a config.json gives are asked for") {
+  const std::string keys = "[model]\nname = \"%\"\nwidth = 24\nheads = 3\n";
+  const auto config = [&](const char* name) {
+    std::string text = keys;
+    return Config::parse(text.replace(text.find('%'), 1, name));
+  };
+  using Catch::Matchers::Contains;
+  REQUIRE_THROWS_WITH(Gpt2Options::from_config(config("gpt2"), 10), Contains("'model.depth' is missing"));
+  REQUIRE_THROWS_WITH(BertOptions::from_config(config("bert"), 10),
+                      Contains("'model.depth' is missing") && Contains("lay the published config.json beside"));
+  REQUIRE(Gpt2Options::from_config(config("gpt2-small"), 10).depth == 12);
+}
+
 TEST_CASE("weights: a ViT takes positions of another square grid resized, and a head of other classes fresh") {
   const test::TemporaryFolder folder;
   const std::string keys = "[model]\nname = \"vit\"\nwidth = 24\ndepth = 1\nheads = 3\npatch = 4\n";
